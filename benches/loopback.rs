@@ -16,8 +16,8 @@ use wirebench::engine::{EngineChoice, EngineKind, ZeroCopy};
 use wirebench::sys::affinity;
 use wirebench::udp::client::{self, Cancel, Observer, Setup};
 use wirebench::udp::engine::offload;
+use wirebench::udp::plan::SpinChoice;
 use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
-use wirebench::udp::send::spin::SpinChoice;
 use wirebench::udp::server::{Limits, Options, Server, Stopper};
 
 /// Datagrams of an iteration: few enough that the slowest case fits several into a sample.

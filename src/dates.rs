@@ -7,6 +7,11 @@ pub fn rfc3339(ns: u64) -> String {
     format!("{:.9}", timestamp(ns))
 }
 
+/// RFC 3339 to the second, for a reader: `2026-11-22T14:05:01Z`.
+pub fn rfc3339_second(ns: u64) -> String {
+    timestamp(ns).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// To the second and fit for a file name, from ns since the epoch: `20261122T140501Z`. Sorts by time.
 pub fn compact(ns: u64) -> String {
     timestamp(ns).strftime("%Y%m%dT%H%M%SZ").to_string()
@@ -41,6 +46,7 @@ mod tests {
         assert_eq!(rfc3339(ns), "2026-11-22T14:05:01.123456789Z");
         assert_eq!(compact(ns), "20261122T140501Z");
         assert_eq!(rfc1123(ns), "Sun, 22 Nov 2026 14:05:01 GMT");
+        assert_eq!(rfc3339_second(ns), "2026-11-22T14:05:01Z");
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000000Z");
         assert_eq!(rfc3339(u64::MAX), "2554-07-21T23:34:33.709551615Z");
     }

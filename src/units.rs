@@ -122,15 +122,16 @@ pub fn prefixed(number: f64) -> String {
 
 /// A duration in ns with about three digits: `850 ns`, `12.3 us`, `4.56 ms`, `7.89 s`.
 pub fn short_ns(ns: f64) -> String {
+    // The bounds are where rounding adds a digit.
     let (value, unit) = match ns.abs() {
-        size if size < 1e3 => return format!("{ns:.0} ns"),
-        size if size < 1e6 => (ns / 1e3, "us"),
-        size if size < 1e9 => (ns / 1e6, "ms"),
+        size if size < 999.5 => return format!("{ns:.0} ns"),
+        size if size < 999.5e3 => (ns / 1e3, "us"),
+        size if size < 999.5e6 => (ns / 1e6, "ms"),
         _ => (ns / 1e9, "s"),
     };
     let decimals = match value.abs() {
-        size if size < 10.0 => 2,
-        size if size < 100.0 => 1,
+        size if size < 9.995 => 2,
+        size if size < 99.95 => 1,
         _ => 0,
     };
     format!("{value:.decimals$} {unit}")
@@ -237,6 +238,8 @@ mod tests {
         assert_eq!(short_ns(12_345.0), "12.3 us");
         assert_eq!(short_ns(4_560_000.0), "4.56 ms");
         assert_eq!(short_ns(123_000_000_000.0), "123 s");
+        assert_eq!(short_ns(999_600_000.0), "1.00 s");
+        assert_eq!(short_ns(99_970.0), "100 us");
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(1_234_567), "1,234,567");
     }

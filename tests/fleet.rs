@@ -3,19 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
+#[path = "fleet/unread.rs"]
+mod unread;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use common::fleet::{BENCH, Namespace, assert_sums, fleet, names, rank, receiving, wait};
 use common::{NOTICED, PATIENCE, Results, Running, Serve, bench, number, table, until};
-use wirebench::udp::wire::VERSION;
-use wirebench::udp::wire::control::{Reply, Request};
-use wirebench::udp::wire::fleet::{FleetJoin, FleetRequest, MAX_RANKS};
+use wirebench::udp::wire::control::Reply;
 use wirebench::udp::wire::framing;
 
 #[test]
@@ -157,14 +157,19 @@ fn compared_settings_are_those_of_all_ranks() {
     );
 }
 
-/// Waits until a rank's sender is set up, and has had time to send.
-fn sending(rank: &Running, time: Duration) {
+/// Waits until a rank has a thread of this name.
+fn has_thread(rank: &Running, wanted: &str) {
     let tasks = format!("/proc/{}/task", rank.id());
-    until("the sender starts", || {
+    until(wanted, || {
         let tasks = fs::read_dir(&tasks).into_iter().flatten().flatten();
         let mut names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-        names.any(|name| name.trim() == "send-0")
+        names.any(|name| name.trim() == wanted)
     });
+}
+
+/// Waits until a rank's sender is set up, and has had time to send.
+fn sending(rank: &Running, time: Duration) {
+    has_thread(rank, "send-0");
     thread::sleep(time);
 }
 
@@ -363,8 +368,10 @@ fn ranks_of_other_command_lines_and_of_taken_numbers_are_refused() {
     let options = receiving("--packets 300 --pps 3k --fleet-wait 8s");
     let first = rank(BENCH, 0, 3, &options, &results);
     let second = rank(BENCH, 1, 3, &options, &results);
-    // The other ranks are here by the time that rank 0 refuses these.
-    thread::sleep(Duration::from_secs(1));
+    // The thread starts after the rank has joined.
+    for rank in [&first, &second] {
+        has_thread(rank, "fleet-read");
+    }
     let other = rank(BENCH, 2, 3, &format!("{options} --chunk 64"), &results);
     other
         .wait(PATIENCE)
@@ -445,52 +452,4 @@ fn keys_are_proved_to_the_server_of_a_fleet() {
         finished.done();
     }
     assert_sums(&results.run());
-}
-
-/// A run of a fleet of most ranks, one of which came, has a message for each of the others.
-#[test]
-fn rank_that_reads_nothing_costs_the_server_little_memory() {
-    let server = Serve::start(&[]);
-    let mut stream = TcpStream::connect(server.address).unwrap();
-    let mut bytes = Vec::new();
-    let fleet = |request| Request::Fleet(request);
-    let join = FleetJoin {
-        version: VERSION,
-        fleet: "large".to_owned(),
-        rank: 0,
-        size: MAX_RANKS,
-        sends: true,
-        host: "host".to_owned(),
-        options: String::new(),
-        wait_ms: 1,
-        keeps: false,
-    };
-    framing::encode(&fleet(FleetRequest::Join(join)), &mut bytes).unwrap();
-    stream.write_all(&bytes).unwrap();
-    // The roster.
-    stream.read_exact(&mut [0; 4]).unwrap();
-    bytes.clear();
-    for run in 0..200 {
-        let (part, last) = (String::new(), true);
-        let result = FleetRequest::Result { run, part, last };
-        framing::encode(&fleet(FleetRequest::Ready { run }), &mut bytes).unwrap();
-        framing::encode(&fleet(result), &mut bytes).unwrap();
-    }
-    stream.write_all(&bytes).unwrap();
-    thread::sleep(Duration::from_secs(3));
-    let status = fs::read_to_string(format!("/proc/{}/status", server.program.id())).unwrap();
-    let peak = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kib: u64 = peak
-        .unwrap()
-        .split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap();
-    assert!(kib < 150 << 10, "{kib} KiB");
-    drop(stream);
-    let (program, results) = server.client("--packets 10");
-    program.wait(PATIENCE).done();
-    assert_eq!(number(&results.run(), "received.unique"), 10);
-    server.stop().0.done();
 }

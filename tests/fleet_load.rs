@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -292,7 +293,12 @@ fn saved_runs_merge_to_the_run_of_all_requests() {
         results.only()
     };
     let options = "--scenario connect,bulk --mb 1 --duration 100ms --rate 300";
-    let folders = hosts.each_ref().map(|host| alone(options, host));
+    // Folders of one name, as of hosts with a home of their own.
+    let folders = hosts.each_ref().map(|host| {
+        let folder = host.folder.path().join("run1");
+        fs::rename(alone(options, host), &folder).unwrap();
+        folder
+    });
     let merge = |paths: [&Path; 2], more: &str| {
         let paths = paths.map(|path| path.to_str().unwrap());
         bench(
@@ -320,6 +326,15 @@ fn saved_runs_merge_to_the_run_of_all_requests() {
             false => assert_eq!(scheduled(run), [30, 30]),
         }
         assert_eq!(run["complete"], true);
+        let names: BTreeSet<&str> = ranks(run)
+            .iter()
+            .map(|of| of["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names.len(), 2);
+        assert!(
+            names.iter().all(|name| name.ends_with("/run1")),
+            "{names:?}"
+        );
     }
     assert_eq!(merge(both, "--csv -").done().stdout.lines().count(), 13);
     merge([both[0], both[0]], "").failed(3, &["is given twice"]);
@@ -329,6 +344,16 @@ fn saved_runs_merge_to_the_run_of_all_requests() {
     let udp = Results::new();
     bench(["udp", "--packets", "9", "--quiet", "--out", &udp.arg()]).done();
     merge([both[0], &udp.only()], "").failed(3, &["is a record of kind 'udp'"]);
+    let path = folders[1].join("run.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut changed: Value = serde_json::from_str(&text).unwrap();
+    let of_connect = changed["runs"].as_array_mut().unwrap().iter_mut();
+    let mut of_connect = of_connect.filter(|run| run["scenario"] == "connect");
+    let requests = &mut of_connect.next().unwrap()["requests"];
+    *requests = (requests.as_u64().unwrap() + 1).into();
+    fs::write(&path, changed.to_string()).unwrap();
+    merge(both, "").failed(3, &["contradicts itself: the answered requests are"]);
+    fs::write(&path, text).unwrap();
     fs::remove_file(folders[1].join("histograms.jsonl")).unwrap();
     merge(both, "").failed(3, &["has no histograms.jsonl"]);
 }

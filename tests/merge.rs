@@ -95,6 +95,13 @@ fn saved_runs_of_hosts_merge_to_the_run_of_all_packets() {
     }
     assert_eq!(table(&csv).len(), 5);
 
+    // A merged record beside the records of its ranks.
+    let merged = results.folder.path().join("whole");
+    fs::create_dir(&merged).unwrap();
+    fs::copy(&json, merged.join("run.json")).unwrap();
+    let words = ["whole is merged already", "leave it out"];
+    merge(&[results.folder.path()]).failed(3, &words);
+    fs::remove_dir_all(&merged).unwrap();
     let twice = merge(&[&folders[0], &folders[0]]);
     twice.failed(3, &["is given twice"]);
     let copy = Results::new();

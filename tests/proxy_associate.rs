@@ -439,7 +439,8 @@ fn user_signs_in_and_is_logged(engine: Engine) {
 }
 
 fn associations_end_soon_when_the_proxy_stops(engine: Engine) {
-    let (proxy, server) = (Proxy::start(engine, &[]), echo("127.0.0.1:0"));
+    let proxy = Proxy::start(engine, &["--drain-timeout", "30s"]);
+    let server = echo("127.0.0.1:0");
     let mut idle = Association::open(proxy.address);
     let busy = Association::open(proxy.address);
     busy.send(server, b"x");

@@ -16,10 +16,15 @@ use associate::{
     Association, Proxy, asking, echo, header, received, reply, request, server, socket, unspecified,
 };
 use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::{NOTICED, PATIENCE, Running};
+use common::network::{in_own_network, ip, run, with_firewall};
+use common::python::printed;
+use common::{NOTICED, PATIENCE, start};
+use serde_json::Value;
 
 on_both_engines!(
     datagrams_beyond_the_path_mtu_arrive_whole,
+    denied_sends_are_counted_and_the_association_continues,
+    every_datagram_of_a_closed_association_is_counted,
     many_associations_take_little_memory,
     pysocks_exchanges_datagrams,
     client_of_a_proxy_header_is_the_source,
@@ -51,31 +56,87 @@ print('all')
 ";
 
 fn datagrams_beyond_the_path_mtu_arrive_whole(engine: Engine) {
-    let script = "ip link set lo up mtu 1500 && exec \"$0\" \"$@\"";
-    let trial = Command::new("unshare")
-        .args(["--net", "sh", "-c", script, "python3", "-c", "pass"])
-        .status();
-    if !trial.is_ok_and(|status| status.success()) {
-        println!("skipped: no network namespace can be had here, or no python3");
-        return;
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", script, env!("CARGO_BIN_EXE_bench")]);
-    command.args(["proxy", "serve", "--listen", "127.0.0.1:9001"]);
-    command.args(engine.options());
-    let mut program = Running::new(command);
-    program.listening();
-    let process = program.id().to_string();
-    let output = Command::new("nsenter")
-        .args(["--net", "--target", &process, "--", "python3", "-c", NARROW])
-        .output()
+    in_own_network(|| {
+        ip("link set lo mtu 1500");
+        let args = "proxy serve --listen 127.0.0.1:9001";
+        let mut program = start(args.split(' ').chain(engine.options()));
+        program.listening();
+        let Some(printed) = printed(NARROW) else {
+            return;
+        };
+        assert_eq!(printed, "all\n");
+        program.signal("TERM");
+        let summary = program.wait(NOTICED).done().stdout;
+        let counts = "datagrams 100 (200,000 bytes) to servers, 100 (300,000 bytes) to clients\n";
+        assert!(summary.contains(counts), "{summary}");
+    });
+}
+
+fn denied_sends_are_counted_and_the_association_continues(engine: Engine) {
+    with_firewall(|| {
+        let (proxy, (server, address)) = (Proxy::start(engine, &[]), server());
+        let association = Association::open(proxy.address);
+        association.send(address, b"first");
+        let (_, from) = server.recv_from(&mut [0; 10]).unwrap();
+        let client = association.socket.local_addr().unwrap().port();
+        let of_server = address.port();
+        run(&format!(
+            "nft add rule inet t out udp dport {{ {of_server}, {client} }} drop"
+        ))
         .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    assert_eq!(String::from_utf8(text).unwrap(), "all\n");
-    program.signal("TERM");
-    let summary = program.wait(NOTICED).done().stdout;
-    let counts = "datagrams 100 (200,000 bytes) to servers, 100 (300,000 bytes) to clients\n";
-    assert!(summary.contains(counts), "{summary}");
+        run("ip route add prohibit 192.0.2.0/24").unwrap();
+        let [prohibited, without_route] =
+            ["192.0.2.1:9", "198.51.100.1:9"].map(|to| to.parse().unwrap());
+        for (to, datagrams) in [(prohibited, 2), (address, 3), (without_route, 4)] {
+            for _ in 0..datagrams {
+                association.send(to, b"lost");
+            }
+        }
+        proxy.wait_for_drops("unreachable", 6);
+        proxy.wait_for_drops("denied", 3);
+        server.send_to(b"denied", from).unwrap();
+        proxy.wait_for_drops("denied", 4);
+        run("nft flush chain inet t out").unwrap();
+        association.send(address, b"last");
+        let mut bytes = [0; 10];
+        assert_eq!(server.recv_from(&mut bytes).unwrap(), (4, from));
+        server.send_to(b"answer", from).unwrap();
+        assert_eq!(association.answer(address), b"answer");
+        drop(association);
+        let line = &proxy.lines(1)[0];
+        assert_eq!(line["drops"]["denied"], 4, "{line:#}");
+        assert_eq!(line["drops"]["unreachable"], 6, "{line:#}");
+        assert_eq!(line["datagrams_to_server"], 2, "{line:#}");
+        assert_eq!(line["datagrams_to_client"], 1, "{line:#}");
+        proxy.stop();
+    });
+}
+
+fn every_datagram_of_a_closed_association_is_counted(engine: Engine) {
+    const COUNT: u64 = 2_000;
+    let (proxy, (server, address)) = (Proxy::start(engine, &[]), server());
+    let association = Association::open(proxy.address);
+    association.send(address, b"first");
+    let (_, from) = server.recv_from(&mut [0; 10]).unwrap();
+    proxy.program.signal("STOP");
+    for _ in 0..COUNT {
+        association.send(address, b"question");
+        server.send_to(b"answer", from).unwrap();
+    }
+    drop(association.control);
+    proxy.program.signal("CONT");
+    let line = &proxy.lines(1)[0];
+    let drops: u64 = line["drops"]
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(Value::as_u64)
+        .sum();
+    let forwarded =
+        ["datagrams_to_server", "datagrams_to_client"].map(|key| line[key].as_u64().unwrap());
+    let sum = forwarded.into_iter().sum::<u64>() + drops;
+    assert_eq!(sum, 1 + 2 * COUNT, "{line:#}");
+    proxy.stop();
 }
 
 /// Kilobytes of memory that belong to no file.

@@ -8,10 +8,11 @@ mod udp_proxy;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::process::Command;
 
 use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::{NOTICED, Running, until};
+use common::network::{in_own_network, ip};
+use common::python::printed;
+use common::{NOTICED, start, until};
 use udp_proxy::{Proxy, client, echo, received, send_run, socket};
 use wirebench::sys::datagrams::{Arrivals, Departure, Departures, connect, listen};
 
@@ -28,7 +29,8 @@ on_both_engines!(
 );
 
 fn datagrams_of_every_length_pass_both_ways(engine: Engine) {
-    let proxy = Proxy::start(engine, echo(false), &[]);
+    // The flow ends by itself.
+    let proxy = Proxy::start(engine, echo(false), &["--drain-timeout", "30s"]);
     let client = client(proxy.address);
     for length in [0, 1, 1_000, 1_472, 1_473, 9_000, 65_507] {
         let sent: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
@@ -285,39 +287,18 @@ print('all')
 ";
 
 fn datagrams_beyond_the_path_mtu_arrive_whole(engine: Engine) {
-    let script = "ip link set lo up mtu 1500 && exec \"$0\" \"$@\"";
-    let trial = Command::new("unshare")
-        .args(["--net", "sh", "-c", script, "python3", "-c", "pass"])
-        .status();
-    if !trial.is_ok_and(|status| status.success()) {
-        println!("skipped: no network namespace can be had here, or no python3");
-        return;
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", script, env!("CARGO_BIN_EXE_bench")]);
-    let ends = [
-        "--forward-udp",
-        "127.0.0.1:9000",
-        "--listen-udp",
-        "127.0.0.1:9001",
-    ];
-    let mut program = Running::new({
-        command
-            .args(["proxy", "serve"])
-            .args(ends)
-            .args(engine.options());
-        command
+    in_own_network(|| {
+        ip("link set lo mtu 1500");
+        let args = "proxy serve --forward-udp 127.0.0.1:9000 --listen-udp 127.0.0.1:9001";
+        let mut program = start(args.split(' ').chain(engine.options()));
+        program.line(|line| line.starts_with("forwarding UDP from "));
+        let Some(printed) = printed(NARROW) else {
+            return;
+        };
+        assert_eq!(printed, "all\n");
+        program.signal("TERM");
+        let summary = program.wait(NOTICED).done().stdout;
+        let counts = "datagrams   100 (200,000 bytes) to servers, 100 (300,000 bytes) to clients\n";
+        assert!(summary.contains(counts), "{summary}");
     });
-    program.line(|line| line.starts_with("forwarding UDP from "));
-    let process = program.id().to_string();
-    let output = Command::new("nsenter")
-        .args(["--net", "--target", &process, "--", "python3", "-c", NARROW])
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    assert_eq!(String::from_utf8(text).unwrap(), "all\n");
-    program.signal("TERM");
-    let summary = program.wait(NOTICED).done().stdout;
-    let counts = "datagrams   100 (200,000 bytes) to servers, 100 (300,000 bytes) to clients\n";
-    assert!(summary.contains(counts), "{summary}");
 }

@@ -12,9 +12,9 @@ use std::process::Command;
 use std::thread;
 
 use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::network::with_own_network;
+use common::network::{run, with_firewall, with_own_network};
 use common::{NOTICED, PATIENCE, cpu_ticks, until};
-use udp_proxy::{Proxy, SOON, client, echo, received, receives_nothing, socket};
+use udp_proxy::{Proxy, SOON, client, echo, received, receives_nothing, send_run, socket};
 use wirebench::sys::rlimit;
 
 on_both_engines!(
@@ -23,7 +23,9 @@ on_both_engines!(
     idle_flow_is_closed_and_logged,
     answers_keep_a_flow_open_and_strangers_reach_no_client,
     refusals_of_the_server_are_counted_until_it_is_back,
+    denied_sends_are_counted_and_the_flow_continues,
     draining_proxy_serves_open_flows_only,
+    every_datagram_of_a_proxy_that_stops_is_counted,
     hundreds_of_flows_receive_all_their_answers,
     full_queues_are_counted_while_the_flow_is_open,
     closed_flows_leave_no_files_open,
@@ -158,6 +160,45 @@ fn refusals_of_the_server_are_counted_until_it_is_back(engine: Engine) {
     assert!(summary.contains("; dropped 1 refused\n"), "{summary}");
 }
 
+fn denied_sends_are_counted_and_the_flow_continues(engine: Engine) {
+    with_firewall(|| {
+        let server = socket("127.0.0.1:0");
+        let proxy = Proxy::start(engine, server.local_addr().unwrap(), &[]);
+        let client = client(proxy.address);
+        client.send(b"first").unwrap();
+        let (_, flow) = server.recv_from(&mut [0; 10]).unwrap();
+        let ports = [&server, &client].map(|socket| socket.local_addr().unwrap().port());
+        let [of_server, of_client] = ports;
+        run(&format!(
+            "nft add rule inet t out udp dport {{ {of_server}, {of_client} }} drop"
+        ))
+        .unwrap();
+        for _ in 0..3 {
+            client.send(b"denied").unwrap();
+        }
+        send_run(&client, &[1; 2_500], 1_000, None);
+        proxy.wait_for("udp_dropped_datagrams_total{cause=\"denied\"}", 6);
+        server.send_to(b"denied", flow).unwrap();
+        proxy.wait_for("udp_dropped_datagrams_total{cause=\"denied\"}", 7);
+        run("nft flush chain inet t out").unwrap();
+        client.send(b"last").unwrap();
+        let mut bytes = [0; 10];
+        assert_eq!(server.recv_from(&mut bytes).unwrap(), (4, flow));
+        server.send_to(b"answer", flow).unwrap();
+        assert_eq!(received(&client), b"answer");
+        proxy.program.signal("TERM");
+        let line = &proxy.lines(1)[0];
+        assert_eq!(line["drops"]["denied"], 7, "{line:#}");
+        assert_eq!(line["datagrams_to_server"], 2, "{line:#}");
+        assert_eq!(line["datagrams_to_client"], 1, "{line:#}");
+        let summary = proxy.program.wait(NOTICED).done().stdout;
+        assert!(
+            summary.contains("; dropped 7 denied by this host\n"),
+            "{summary}"
+        );
+    });
+}
+
 fn draining_proxy_serves_open_flows_only(engine: Engine) {
     let proxy = Proxy::start(engine, echo(false), &["--drain-timeout", "3s"]);
     let open = client(proxy.address);
@@ -190,6 +231,33 @@ fn draining_proxy_serves_open_flows_only(engine: Engine) {
         "{summary}"
     );
     assert!(summary.contains(" too late"), "{summary}");
+}
+
+fn every_datagram_of_a_proxy_that_stops_is_counted(engine: Engine) {
+    const COUNT: u64 = 2_000;
+    let server = socket("127.0.0.1:0");
+    let at_once = ["--drain-timeout", "0s", "--threads", "1"];
+    let proxy = Proxy::start(engine, server.local_addr().unwrap(), &at_once);
+    let client = client(proxy.address);
+    client.send(b"first").unwrap();
+    let (_, flow) = server.recv_from(&mut [0; 10]).unwrap();
+    proxy.program.signal("STOP");
+    for _ in 0..COUNT {
+        client.send(b"question").unwrap();
+        server.send_to(b"answer", flow).unwrap();
+    }
+    proxy.program.signal("TERM");
+    proxy.program.signal("CONT");
+    let line = &proxy.lines(1)[0];
+    let summary = proxy.program.wait(NOTICED).done().stdout;
+    let forwarded =
+        ["datagrams_to_server", "datagrams_to_client"].map(|key| line[key].as_u64().unwrap());
+    let (_, drops) = summary.split_once("; dropped ").unwrap_or_default();
+    let drops = drops.lines().next().unwrap_or_default().split(", ");
+    let counts =
+        drops.filter_map(|drop| drop.split(' ').next()?.replace(',', "").parse::<u64>().ok());
+    let sum = forwarded.into_iter().chain(counts).sum::<u64>();
+    assert_eq!(sum, 1 + 2 * COUNT, "{summary}{line:#}");
 }
 
 /// Kilobytes of memory that belong to no file. Pages of a program that was just linked are dirty too, and become private when

@@ -103,6 +103,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether an entry of this text may be any word: a name without a dot that is not well known.
+    pub(super) fn is_word(&self, text: &str) -> bool {
+        match &self.subject {
+            Subject::Name(name) => !text.contains('.') && name.as_str() != "localhost",
+            _ => false,
+        }
+    }
+
     /// Parses an address, a network, a range, a name, or a name with its subdomains as `*.name` or `.name`, optionally with `:`
     /// and a port or a range of ports. An IPv6 entry with ports is in brackets: `[2001:db8::/32]:25`.
     ///

@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::entry::{Entry, Subject};
 use super::format::detect::{Unsupported, detect, detect_start};
 use super::format::{self, Format, Item, LineError};
 use super::list::List;
 use super::problem::{FileError, LoadError, Problem};
 use crate::destination::error::quoted;
+use crate::sys::reopen;
 
 /// Bytes that are read before the format is known.
 const START: usize = 256 << 10;
@@ -28,6 +28,8 @@ pub(super) struct ReadOptions {
     pub(super) subdomains: bool,
     /// Skip invalid lines, up to the limit.
     pub(super) skip_bad_lines: bool,
+    /// Files were read before. A pipe is then refused instead of waited for.
+    pub(super) again: bool,
 }
 
 /// Summary of a loaded file.
@@ -121,7 +123,7 @@ impl Blocklists {
         options: ReadOptions,
         errors: &mut LoadError,
     ) -> LoadedFile {
-        let Some(opened) = ListFile::open(file, errors) else {
+        let Some(opened) = ListFile::open(file, options, errors) else {
             return LoadedFile::nothing(file);
         };
         if opened.format.is_some_and(Format::has_exceptions) {
@@ -146,7 +148,7 @@ impl List {
         options: ReadOptions,
         errors: &mut LoadError,
     ) -> LoadedFile {
-        match ListFile::open(file, errors) {
+        match ListFile::open(file, options, errors) {
             Some(opened) => opened.read(self, None, options, errors),
             None => LoadedFile::nothing(file),
         }
@@ -186,12 +188,17 @@ struct ListFile<'a> {
 
 impl<'a> ListFile<'a> {
     /// Opens the file and detects its format.
-    fn open(file: &'a Path, errors: &mut LoadError) -> Option<Self> {
+    fn open(file: &'a Path, options: ReadOptions, errors: &mut LoadError) -> Option<Self> {
         let unreadable = |error| Problem::Unreadable {
             file: file.to_owned(),
             error,
         };
-        let opened = Self::read_start(file).map_err(|error| errors.add(unreadable(error)));
+        let source = match options.again {
+            true => reopen::for_reading(file),
+            false => File::open(file),
+        };
+        let opened = source.and_then(|source| Self::read_start(file, source));
+        let opened = opened.map_err(|error| errors.add(unreadable(error)));
         opened
             .ok()?
             .map_err(|foreign| errors.file(file, foreign))
@@ -199,9 +206,8 @@ impl<'a> ListFile<'a> {
     }
 
     /// # Errors
-    /// As open(2) and read(2).
-    fn read_start(file: &'a Path) -> io::Result<Result<Self, Unsupported>> {
-        let mut source = File::open(file)?;
+    /// As read(2).
+    fn read_start(file: &'a Path, mut source: File) -> io::Result<Result<Self, Unsupported>> {
         let mut start = Vec::new();
         (&mut source).take(START as u64).read_to_end(&mut start)?;
         if start.len() == START {
@@ -246,7 +252,7 @@ impl<'a> ListFile<'a> {
         let content = self.start.as_slice().chain(rest);
         let lines = format::read_as(format, content, |line, item| match item {
             Item::Entry(text, entry) => {
-                is_named |= !is_word(text, &entry);
+                is_named |= !entry.is_word(text);
                 let entry = match options.subdomains {
                     true => entry.with_subdomains(),
                     false => entry,
@@ -278,14 +284,6 @@ impl<'a> ListFile<'a> {
             entries,
             skipped: bad.skipped(self.file, lines, options, errors),
         }
-    }
-}
-
-/// Whether an entry may be any word: a name without a dot that is not well known.
-fn is_word(text: &str, entry: &Entry) -> bool {
-    match &entry.subject {
-        Subject::Name(name) => !text.contains('.') && name.as_str() != "localhost",
-        _ => false,
     }
 }
 

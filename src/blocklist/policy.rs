@@ -113,11 +113,24 @@ impl Policy {
     /// Every unreadable file and the first invalid lines. There is no partial policy: half a list would allow what the other
     /// half blocks.
     pub fn load(sources: &Sources) -> Result<Self, LoadError> {
+        Self::read(sources, false)
+    }
+
+    /// Reads all lists again. Waits for no pipe that has taken the place of a file.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(super) fn reload(sources: &Sources) -> Result<Self, LoadError> {
+        Self::read(sources, true)
+    }
+
+    fn read(sources: &Sources, again: bool) -> Result<Self, LoadError> {
         let mut errors = LoadError::default();
         let mut lists = Lists::default();
         let plain = ReadOptions {
             subdomains: false,
             skip_bad_lines: sources.skip_bad_lines,
+            again,
         };
         let subdomains = ReadOptions {
             subdomains: true,

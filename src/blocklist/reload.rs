@@ -1,5 +1,6 @@
 //! A policy that is reloaded while other threads use it.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +56,26 @@ pub struct Reloads {
     pub read_at: u64,
 }
 
+/// Summary of a reloaded file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReloadedFile {
+    /// The file as it is now.
+    pub file: LoadedFile,
+    /// How many entries less the file has than before.
+    pub fewer: usize,
+}
+
+/// `FILE: 600 entries (lines), 401 fewer than before`
+impl fmt::Display for ReloadedFile {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.file.fmt(f)?;
+        match self.fewer {
+            0 => Ok(()),
+            fewer => write!(f, ", {fewer} fewer than before"),
+        }
+    }
+}
+
 impl Policies {
     /// Reads all lists.
     ///
@@ -94,10 +115,16 @@ impl Policies {
     /// # Errors
     /// As [`Policy::load`], and, unless allowed, [`FileError::Empty`] and [`FileError::Shrunk`] for a file that lost all or more
     /// than half of its entries, as a truncated download has. The active policy then stays.
-    pub fn reload(&self) -> Result<Vec<LoadedFile>, LoadError> {
+    pub fn reload(&self) -> Result<Vec<ReloadedFile>, LoadError> {
         let mut seen = lock(&self.seen);
         let reloaded = self.read(&mut seen).and_then(|policy| {
-            let files = policy.files().to_vec();
+            let before = self.current().files().to_vec();
+            let files = policy.files().iter().cloned().zip(before);
+            let files = files.map(|(file, before)| ReloadedFile {
+                fewer: before.entries.saturating_sub(file.entries),
+                file,
+            });
+            let files = files.collect();
             self.replace(Some(policy)).map_err(LoadError::from)?;
             Ok(files)
         });
@@ -120,7 +147,7 @@ impl Policies {
     fn read(&self, seen: &mut FileStates) -> Result<Policy, LoadError> {
         for _ in 0..ATTEMPTS {
             *seen = file_states(&self.sources);
-            let policy = Policy::load(&self.sources);
+            let policy = Policy::reload(&self.sources);
             if *seen == file_states(&self.sources) {
                 let policy = policy?;
                 if !self.sources.allow_empty {

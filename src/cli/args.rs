@@ -22,8 +22,8 @@ use super::udp::stamps::StampArgs;
 use super::udp::traffic::{Chunk, TrafficArgs, is_weighted};
 use crate::engine::{self, EngineKind};
 use crate::udp::placement::Choice;
+use crate::udp::plan::SpinChoice;
 use crate::udp::plan::{Df, Offload};
-use crate::udp::send::spin::SpinChoice;
 use crate::units::{parse_duration, parse_number, parse_whole};
 
 /// The default port of `bench serve` and `bench udp --to`.

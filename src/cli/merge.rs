@@ -19,10 +19,10 @@ use crate::report::export::ranks::RanksCsv;
 use crate::report::export::text::{self, Text};
 use crate::report::export::{Document, Exporter};
 use crate::report::model::{Curves, Meta, UdpRecord};
-use crate::report::store::histograms;
+use crate::report::store::histograms::{self, RunHistograms};
 use crate::report::store::saved::{self, Saved};
 use crate::sys::clock;
-use crate::udp::merge::{Merge, RankResult, wall_start};
+use crate::udp::merge::{Merge, MergeError, RankResult, wall_start};
 use crate::udp::result::{Measured, MissingRank, Run};
 
 #[derive(Debug, Args)]
@@ -149,43 +149,28 @@ fn keyed(runs: Vec<Run>) -> impl Iterator<Item = (Key, Run)> {
 
 fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
     let mut merges: BTreeMap<Key, (usize, Merge, Vec<MissingRank>)> = BTreeMap::new();
-    let origins = origins(paths)?;
+    let (origins, names) = (origins(paths)?, names(paths));
     let mut seen = HashMap::new();
     for (number, path) in paths.iter().enumerate() {
         let (record, folder) = record(path)?;
-        let name = name(path);
-        let histograms = match &folder {
-            None => None,
-            Some(folder) => histograms::read(folder).map_err(|error| {
-                CliError::Runtime(format!(
-                    "cannot read {}: {error}",
-                    folder.join(histograms::NAME).display()
-                ))
-            })?,
-        };
-        let histograms = histograms.unwrap_or_default();
-        let empty = histograms::RunHistograms::default();
+        let histograms = histograms(path, folder.as_deref())?;
+        let empty = RunHistograms::default();
         let mut absent: HashSet<Key> = merges.keys().cloned().collect();
         for (at, (key, run)) in keyed(record.runs).enumerate() {
             absent.remove(&key);
+            if run.fleet.is_some() {
+                return Err(merged_already(&names[number]));
+            }
             if let Some(print) = fingerprint(&run)
                 && let Some(first) = seen.insert((key.clone(), print), number)
             {
-                return Err(CliError::Runtime(format!(
-                    "{} is a copy of {}: both have the run that began at {}; give each saved run once",
-                    path.display(),
-                    paths[first].display(),
-                    run.first_sent_at.as_deref().unwrap_or_default()
-                )));
+                return Err(copy(path, &paths[first], run.first_sent_at.as_deref()));
             }
             let of_run = histograms.get(&at);
             if of_run.is_none() && run.latency_ns.is_some() {
-                return Err(CliError::Runtime(format!(
-                    "{} has no {} with run {at}, as a bench of an older version saved it, and percentiles alone cannot be merged; measure again with this bench",
-                    path.display(),
-                    histograms::NAME
-                )));
+                return Err(no_histogram(path, at));
             }
+            let of_run = of_run.unwrap_or(&empty);
             let place = merges.len();
             let origin = origins.get(&key).copied().unwrap_or(0);
             let (_, merge, _) = merges.entry(key).or_insert_with(|| {
@@ -195,12 +180,12 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
             });
             let result = RankResult {
                 rank: None,
-                name: &name,
-                host: &name,
+                name: &names[number],
+                host: &names[number],
                 run: &run,
-                latency: &of_run.unwrap_or(&empty).latency,
-                intended: &of_run.unwrap_or(&empty).intended,
-                more: &of_run.unwrap_or(&empty).more,
+                latency: &of_run.latency,
+                intended: &of_run.intended,
+                more: &of_run.more,
                 start_ns: wall_start(&run),
                 phase_ns: 0,
             };
@@ -270,13 +255,107 @@ fn record(path: &Path) -> Result<(UdpRecord, Option<PathBuf>), CliError> {
     }
 }
 
-/// The name of the record's folder, or of its file.
-fn name(path: &Path) -> String {
-    let folder = match path.file_name() {
-        Some(name) if name == "run.json" => path.parent().unwrap_or(path),
-        _ => path,
+/// The histograms of the runs of a record, by number of the run.
+fn histograms(
+    path: &Path,
+    folder: Option<&Path>,
+) -> Result<BTreeMap<usize, RunHistograms>, CliError> {
+    let read = folder.map(histograms::read).transpose();
+    let read = read.map_err(|error| {
+        let file = histograms::NAME;
+        CliError::Runtime(format!("cannot read {file} of {}: {error}", path.display()))
+    })?;
+    Ok(read.flatten().unwrap_or_default())
+}
+
+/// A merged run may have the other runs in it, and its ranks' own records lie beside it after a loss of the fleet's server: nothing is
+/// counted twice.
+fn merged_already(name: &str) -> CliError {
+    CliError::runtime(MergeError::Merged(name.to_owned()))
+}
+
+fn no_histogram(path: &Path, run: usize) -> CliError {
+    CliError::Runtime(format!(
+        "{} has no {} with run {run}, as a bench of an older version saved it, and percentiles alone cannot be merged; measure again with this bench",
+        path.display(),
+        histograms::NAME
+    ))
+}
+
+fn copy(path: &Path, first: &Path, began: Option<&str>) -> CliError {
+    CliError::Runtime(format!(
+        "{} is a copy of {}: both have the run that began at {}; give each saved run once",
+        path.display(),
+        first.display(),
+        began.unwrap_or_default()
+    ))
+}
+
+/// A name for each record: the last part of the path of its folder or file, with as many parts before it as make it the only one of
+/// the name.
+fn names(paths: &[PathBuf]) -> Vec<String> {
+    let parts = paths.iter().map(|path| {
+        let folder = match path.file_name() {
+            Some(name) if name == "run.json" => path.parent().unwrap_or(path),
+            _ => path,
+        };
+        let whole = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+        let parts = whole.iter().map(|part| part.to_string_lossy().into_owned());
+        parts.collect()
+    });
+    distinct(&parts.collect::<Vec<_>>())
+}
+
+fn distinct(paths: &[Vec<String>]) -> Vec<String> {
+    let end = |path: &[String], count: usize| {
+        let first = path.len().saturating_sub(count);
+        path.get(first..).unwrap_or_default().join("/")
     };
-    let named = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-    let name = named.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
+    let mut names: Vec<String> = paths.iter().map(|path| end(path, 1)).collect();
+    let longest = paths.iter().map(Vec::len).max().unwrap_or(0);
+    for count in 2..=longest {
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        for name in &names {
+            *numbers.entry(name).or_default() += 1;
+        }
+        let is_shared = |name: &String| numbers.get(name.as_str()).is_some_and(|of| *of > 1);
+        let shared: Vec<usize> = (0..names.len())
+            .filter(|at| is_shared(&names[*at]))
+            .collect();
+        if shared.is_empty() {
+            break;
+        }
+        for at in shared {
+            names[at] = end(&paths[at], count);
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn path(text: &str) -> Vec<String> {
+        text.split('/').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn equal_folder_names_have_the_parts_that_differ() {
+        let paths = ["x/a/run1", "x/b/run1", "x/run2", "y/b/run1"].map(path);
+        assert_eq!(distinct(&paths), ["a/run1", "x/b/run1", "run2", "y/b/run1"]);
+    }
+
+    proptest! {
+        #[test]
+        fn different_paths_have_different_names(paths in prop::collection::hash_set("[ab]{1,2}(/[ab]{1,2}){0,3}", 1..12)) {
+            let paths: Vec<Vec<String>> = paths.iter().map(|text| path(text)).collect();
+            // Whole paths begin at the root.
+            let paths: Vec<_> = paths.into_iter().map(|path| [vec!["/".to_owned()], path].concat()).collect();
+            let names = distinct(&paths);
+            let all: HashSet<_> = names.iter().collect();
+            prop_assert_eq!(all.len(), paths.len());
+        }
+    }
 }

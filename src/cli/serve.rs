@@ -138,15 +138,16 @@ fn show(session: &SessionReport) -> io::Result<()> {
     if let Some(measured) = &session.measured {
         text::summary(measured, &mut out)?;
     }
+    let figures = match session.delivered {
+        true => "which has the figures",
+        false => "which was lost before it had the figures",
+    };
     if session.sent {
-        writeln!(out, "sent to the client, which has the figures")?;
+        writeln!(out, "sent to the client, {figures}")?;
     }
     if let Some(requests) = session.answered {
         let requests = grouped(requests);
-        writeln!(
-            out,
-            "answered {requests} requests of the client, which has the figures"
-        )?;
+        writeln!(out, "answered {requests} requests of the client, {figures}")?;
     }
     out.flush()
 }

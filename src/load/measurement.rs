@@ -1,10 +1,11 @@
 //! One measurement: threads load a path for a while, and the CPU time of all participants is read at both ends.
 //!
 //! ```text
-//! every thread    warm up ─┐                    ┌─ measure ── wait for the last answers ─┐
-//! this one                 └─ start ─ CPU time ─┘                                        └─ CPU time
+//! every thread    warm up ─┐                    ┌─ sleep ─ measure ── wait for the last answers ─┐
+//! this one                 └─ start ─ CPU time ─┘                                                └─ CPU time
 //! ```
-//! So the CPU time is spent on exactly the counted requests.
+//! So the CPU time is spent on exactly the counted requests. The threads sleep until a start that load generators have in common, so that
+//! nothing is left to do between the start and the first request.
 
 use std::io;
 use std::ops::BitOr;
@@ -18,10 +19,13 @@ use super::request_stats::RequestStats;
 use super::schedule::{Pace, Schedule, Turn};
 use super::worker::{Job, Worker};
 use crate::sys::clock::monotonic_ns;
+use crate::sys::timer_slack;
 use crate::sys::usage::CpuTime;
 
-/// All threads of an open loop have one start, so that they take turns. They wake in this time before it, in ns: without it the
-/// first requests would be late.
+/// Longest sleep between two checks for a cancellation.
+const CANCELLED: Duration = Duration::from_millis(100);
+
+/// Time in which the threads of an open loop wake before it starts, in ns: without it their first requests would be late.
 const LEAD: u64 = 1_000_000;
 
 /// How a path is loaded.
@@ -99,10 +103,32 @@ pub struct Measurement {
 struct ThreadResult {
     stats: RequestStats,
     cpu: CpuTime,
+    /// When the measurement began; `None` without one.
+    began: Option<u64>,
+}
+
+impl ThreadResult {
+    fn new(stats: RequestStats, start: Option<Started>) -> Self {
+        let before = start.as_ref().map(|start| start.before);
+        Self {
+            stats,
+            cpu: CpuTime::of_this_thread() - before.unwrap_or_default(),
+            began: start.map(|start| start.now),
+        }
+    }
+}
+
+/// When a measurement starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At once.
+    Now,
+    /// At this time, in ns of the monotonic clock.
+    At(u64),
 }
 
 /// Loads one path. `watch` returns the CPU time of the watched processes so far. `start` is called once, when every thread has warmed
-/// up, may wait, and returns whether to measure.
+/// up, may wait, and returns when to measure; `None` for no measurement.
 ///
 /// # Errors
 /// Out of threads, file descriptors or memory, or as epoll_wait(2). Errors of requests are part of the result.
@@ -111,7 +137,7 @@ pub fn run(
     load: Load,
     extent: Extent,
     mut watch: impl FnMut() -> Vec<Option<CpuTime>>,
-    start: impl FnOnce() -> bool,
+    start: impl FnOnce() -> Option<Start>,
     cancel: &AtomicBool,
 ) -> io::Result<Measurement> {
     if let Some(progress) = &job.progress {
@@ -150,33 +176,40 @@ pub fn run(
         drop(warm);
         // A thread that failed drops its sender instead.
         let is_warm = is_warm.iter().take(threads).fold(false, BitOr::bitor);
-        let is_started = start();
+        let start = start();
         // Without a warm-up there can be no answers in it.
         let only_warmup = !is_warm && !extent.warmup.is_zero();
         let (began, before) = match only_warmup {
             true => (began, before_warmup),
             false => {
                 let before = watch();
-                (monotonic_ns() + load.lead_ns(), before)
+                (monotonic_ns(), before)
             }
         };
-        let at = (is_started && !only_warmup).then_some(began);
+        // One start for all threads, so that they take turns.
+        let at = start.filter(|_| !only_warmup).map(|start| match start {
+            Start::Now => monotonic_ns() + load.lead_ns(),
+            Start::At(at) => at.max(monotonic_ns()),
+        });
         for (_, go) in &started {
             let _ = go.send(at);
         }
         let mut all = ThreadResult::default();
+        let mut starts = Vec::new();
         let mut outcome = Ok(());
         for (thread, _) in started {
             match thread.join() {
                 Ok(Ok(part)) => {
                     all.stats.merge(&part.stats);
                     all.cpu += part.cpu;
+                    starts.extend(part.began);
                 }
                 Ok(Err(error)) => outcome = outcome.and(Err(error)),
                 Err(_) => outcome = outcome.and(Err(io::Error::other("a thread panicked"))),
             }
         }
         outcome?;
+        let began = starts.into_iter().min().unwrap_or(began);
         let watched = before.into_iter().zip(watch());
         let interrupted = cancel.load(Ordering::Relaxed);
         let ended = match interrupted && matches!(load, Load::Requests { .. }) {
@@ -227,6 +260,16 @@ impl<'a> AnyWorker<'a> {
     }
 }
 
+/// The start of a thread's measurement, in ns of the monotonic clock.
+struct Started {
+    /// The start of all threads.
+    at: u64,
+    /// When this thread woke for it.
+    now: u64,
+    /// CPU time of this thread before.
+    before: CpuTime,
+}
+
 /// Starts the measurement of all threads at once, after the last warm-up.
 struct StartGate<'a> {
     warm: Sender<bool>,
@@ -235,11 +278,28 @@ struct StartGate<'a> {
 }
 
 impl StartGate<'_> {
-    /// Reports the end of the warm-up and whether it had answers, then waits. Returns the start of the measurement, in ns of the
-    /// monotonic clock; `None` if there is no measurement.
-    fn wait(&self, answered: bool) -> Option<u64> {
+    /// Reports the end of the warm-up and whether it had answers, then waits for the start; `None` for no measurement.
+    fn wait(&self, answered: bool) -> Option<Started> {
         let _ = self.warm.send(answered);
-        self.opened.recv().unwrap_or(None)
+        let at = self.opened.recv().unwrap_or(None)?;
+        let before = CpuTime::of_this_thread();
+        self.sleep_until(at);
+        let now = monotonic_ns();
+        Some(Started { at, now, before })
+    }
+
+    fn sleep_until(&self, ns: u64) {
+        if ns <= monotonic_ns() {
+            return;
+        }
+        let _ = timer_slack::tighten();
+        while !self.cancel.load(Ordering::Relaxed) {
+            let left = Duration::from_nanos(ns.saturating_sub(monotonic_ns()));
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(CANCELLED));
+        }
     }
 }
 
@@ -253,35 +313,26 @@ fn requests(
     let mut stats = RequestStats::default();
     let until = monotonic_ns() + extent.warmup.as_nanos() as u64;
     worker.run(&mut Schedule::closed(until), &mut stats, gate.cancel)?;
-    let mut before = CpuTime::default();
-    if let Some(start) = gate.wait(stats.answered > 0) {
-        before = CpuTime::of_this_thread();
+    let start = gate.wait(stats.answered > 0);
+    if let Some(Started { at, now, .. }) = start {
         stats = RequestStats::default();
+        worker.publish_from(now);
         let duration = extent.duration.as_nanos() as u64;
-        let (from, mut schedule) = match load {
+        let mut schedule = match load {
             Load::Requests {
                 rate: Some(rate),
                 phase,
                 ..
             } => {
-                let end = start.saturating_add(duration);
-                (
-                    start,
-                    Schedule::open(start, end, Pace { rate, phase }, turn),
-                )
+                let end = at.saturating_add(duration);
+                Schedule::open(at, end, Pace { rate, phase }, turn)
             }
-            _ => {
-                let now = monotonic_ns();
-                (now, Schedule::closed(now.saturating_add(duration)))
-            }
+            // A thread that wakes late has no less time.
+            _ => Schedule::closed(now.saturating_add(duration)),
         };
-        worker.publish_from(from);
         worker.run(&mut schedule, &mut stats, gate.cancel)?;
     }
-    Ok(ThreadResult {
-        stats,
-        cpu: CpuTime::of_this_thread() - before,
-    })
+    Ok(ThreadResult::new(stats, start))
 }
 
 fn bulk(
@@ -292,21 +343,19 @@ fn bulk(
 ) -> io::Result<ThreadResult> {
     let mut stats = RequestStats::default();
     let open = worker.open(extent.warmup, &mut stats, gate.cancel)?;
-    let mut before = CpuTime::default();
-    if gate.wait(open).is_some() && !gate.cancel.load(Ordering::Relaxed) {
-        before = CpuTime::of_this_thread();
-        worker.publish_from(monotonic_ns());
+    let start = gate.wait(open);
+    if let Some(Started { now, .. }) = start
+        && !gate.cancel.load(Ordering::Relaxed)
+    {
+        worker.publish_from(now);
         let amount = match load {
             Load::Bulk {
                 bytes: Some(bytes),
                 streams,
             } => Amount::Bytes(bytes.div_ceil(streams.max(1) as u64)),
-            _ => Amount::Until(monotonic_ns() + extent.duration.as_nanos() as u64),
+            _ => Amount::Until(now + extent.duration.as_nanos() as u64),
         };
         worker.run(amount, &mut stats, gate.cancel)?;
     }
-    Ok(ThreadResult {
-        stats,
-        cpu: CpuTime::of_this_thread() - before,
-    })
+    Ok(ThreadResult::new(stats, start))
 }

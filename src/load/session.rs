@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 
 use super::error::{ErrorCounts, ErrorKind};
-use super::measurement::{self, Measurement};
+use super::measurement::{self, Measurement, Start};
 use super::plan::{Path, Plan, Scenario};
 use super::result::{Cpu, Errors, Measured, Requested, Run};
 use super::warnings;
@@ -21,12 +21,12 @@ pub trait Observer {
     /// A measurement starts.
     fn started(&mut self, scenario: Scenario, path: Path<'_>, round: usize);
 
-    /// The load generator has warmed up: returns when the measurement is to start, at once by default.
+    /// The load generator has warmed up. Returns when the measurement starts, at once by default.
     ///
     /// # Errors
     /// Ends the session without the measurement.
-    fn start(&mut self) -> Result<(), Self::Error> {
-        Ok(())
+    fn start(&mut self) -> Result<Start, Self::Error> {
+        Ok(Start::Now)
     }
 
     /// Whether a path without an answer is measured in later rounds too.
@@ -68,13 +68,15 @@ pub fn run<O: Observer>(
                     continue;
                 }
                 observer.started(scenario, path, round);
-                let mut started = Ok(());
+                let mut failed = None;
                 let start = || {
-                    started = observer.start();
-                    started.is_ok()
+                    let start = observer.start();
+                    start.map_err(|error| failed = Some(error)).ok()
                 };
                 let measurement = measure(plan, scenario, path, start, cancel);
-                started?;
+                if let Some(error) = failed {
+                    return Err(error);
+                }
                 let measurement = measurement.map_err(|error| observer.failed(error))?;
                 if measurement.interrupted {
                     if measurement.stats.answered > 0 && !measurement.only_warmup {
@@ -96,7 +98,7 @@ fn measure(
     plan: &Plan,
     scenario: Scenario,
     path: Path<'_>,
-    start: impl FnOnce() -> bool,
+    start: impl FnOnce() -> Option<Start>,
     cancel: &AtomicBool,
 ) -> io::Result<Measurement> {
     let proxies = path.proxy().map_or(&[][..], |proxy| &proxy.processes);

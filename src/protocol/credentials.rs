@@ -39,6 +39,8 @@ impl Credentials {
     /// [`CredentialsError`] with the line number.
     pub fn parse(text: &str) -> Result<Self, CredentialsError> {
         let mut users = Users::new();
+        // Editors may write a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (line, number) in text.lines().zip(1..) {
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
@@ -110,6 +112,8 @@ mod tests {
 
     #[test]
     fn a_user_has_one_password() {
+        let users = Credentials::parse("\u{feff}ann:secret\n").unwrap();
+        assert!(users.allow(b"ann", b"secret"));
         let users = Credentials::parse("# who may\n\nann:secret\r\nbob:a:b\n").unwrap();
         for (user, password, allowed) in [
             ("ann", "secret", true),

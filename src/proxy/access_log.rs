@@ -7,10 +7,10 @@
 pub mod line;
 mod sink;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -23,6 +23,7 @@ use super::associations::record::AssociationRecord;
 use super::datagrams::record::FlowRecord;
 use super::record::ConnectionRecord;
 use crate::sys::clock::realtime_ns;
+use crate::sys::reopen;
 use sink::Sink;
 
 /// Records that may wait to be written: the connections of 100 ms at the highest rates measured, about 1 MiB.
@@ -47,13 +48,9 @@ impl Target {
     fn open(&self) -> io::Result<File> {
         match self {
             Self::Stdout => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
-            Self::File(path) => append(path),
+            Self::File(path) => reopen::for_appending(path),
         }
     }
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
 }
 
 /// An error of a log. None of them stops the proxy.
@@ -285,7 +282,7 @@ impl<T: FnMut(&LogError)> Writer<T> {
         let Target::File(path) = &self.target else {
             return;
         };
-        match append(path) {
+        match reopen::for_appending(path) {
             Ok(file) => {
                 self.sink = Sink::new(file);
                 self.is_reported = false;

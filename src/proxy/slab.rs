@@ -12,6 +12,12 @@ pub struct Key {
 const GENERATIONS: u32 = 1 << 24;
 
 impl Key {
+    /// The first key of a slab.
+    pub const FIRST: Self = Self {
+        slot: 0,
+        generation: 0,
+    };
+
     /// As a number below 2^56, so that epoll or io_uring can carry another byte with it.
     pub fn number(self) -> usize {
         ((self.generation % GENERATIONS) as usize) << 32 | self.slot as usize

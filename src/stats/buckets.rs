@@ -85,7 +85,9 @@ impl Buckets {
     pub(super) fn record_n(&mut self, value: u64, count: u64) -> bool {
         let bucket = bucket_of(value);
         let fits = bucket < BUCKETS;
-        if fits && count > 0 {
+        if let Some(sum) = self.dense.get_mut(bucket) {
+            *sum = sum.saturating_add(count);
+        } else if fits && count > 0 {
             self.add(bucket, count);
         }
         fits
@@ -101,6 +103,10 @@ impl Buckets {
         let (Ok(key), Ok(few)) = (u32::try_from(bucket), u32::try_from(more)) else {
             return self.add_dense(bucket, more);
         };
+        // Counts of another histogram come in order.
+        if self.sparse.len() < MAX_SPARSE && self.sparse.last().is_none_or(|last| last.0 < key) {
+            return self.sparse.push((key, few));
+        }
         match self.sparse.binary_search_by_key(&key, |entry| entry.0) {
             Ok(place) => match self.sparse.get_mut(place) {
                 Some((_, count)) if count.checked_add(few).is_some() => *count += few,
@@ -147,28 +153,34 @@ impl Buckets {
         dense.chain(sparse.map(|&(bucket, count)| (bucket as usize, u64::from(count))))
     }
 
-    /// The bucket of the value with this rank, counted from 1.
-    pub(super) fn at_rank(&self, rank: u64) -> Option<usize> {
+    /// The buckets of the values with these ranks, which ascend and are counted from 1.
+    pub(super) fn at_ranks<const N: usize>(&self, ranks: [u64; N]) -> [Option<usize>; N] {
+        let mut found = [None; N];
+        let mut ranks = ranks.into_iter().zip(&mut found).peekable();
         let mut below: u64 = 0;
         for (number, chunk) in self.dense.chunks(CHUNK).enumerate() {
+            let Some(&(rank, _)) = ranks.peek() else {
+                break;
+            };
             let sum = below.saturating_add(chunk.iter().sum());
             if sum < rank {
                 below = sum;
                 continue;
             }
-            let place = chunk.iter().position(|&count| {
+            for (place, &count) in chunk.iter().enumerate() {
                 below = below.saturating_add(count);
-                below >= rank
-            });
-            return place.map(|place| number * CHUNK + place);
+                while let Some((_, found)) = ranks.next_if(|(rank, _)| below >= *rank) {
+                    *found = Some(number * CHUNK + place);
+                }
+            }
         }
-        let mut sparse = self.sparse.iter();
-        sparse
-            .find(|&&(_, count)| {
-                below = below.saturating_add(u64::from(count));
-                below >= rank
-            })
-            .map(|&(bucket, _)| bucket as usize)
+        for &(bucket, count) in &self.sparse {
+            below = below.saturating_add(u64::from(count));
+            while let Some((_, found)) = ranks.next_if(|(rank, _)| below >= *rank) {
+                *found = Some(bucket as usize);
+            }
+        }
+        found
     }
 
     /// Whether two values have the same bucket.
@@ -229,8 +241,14 @@ mod tests {
             prop_assert!(dense.iter().eq(sparse.iter()));
             let rank = ((percent / 100.0 * values.len() as f64).ceil() as u64).max(1);
             let expected = Some(histogram.value_at_percentile(percent));
-            prop_assert_eq!(dense.at_rank(rank).map(highest), expected);
-            prop_assert_eq!(sparse.at_rank(rank).map(highest), expected);
+            let count = values.len() as u64;
+            let least = values.iter().map(|(value, shift)| value >> shift).min().map(bucket_of);
+            let most = values.iter().map(|(value, shift)| value >> shift).max().map(bucket_of);
+            for buckets in [&dense, &sparse] {
+                let [first, middle, equal, last, none] = buckets.at_ranks([1, rank, rank, count, count + 1]);
+                prop_assert_eq!((first, last, none), (least, most, None));
+                prop_assert_eq!((middle.map(highest), middle), (expected, equal));
+            }
             let mut merged = Buckets::sparse();
             merged.merge(&dense);
             merged.merge(&sparse);

@@ -25,6 +25,9 @@ pub struct Latency {
     out_of_range: OutOfRange,
 }
 
+/// Histograms with the name of each.
+pub type NamedHistograms = Vec<(&'static str, Latency)>;
+
 /// Values out of the histogram's range: counted, never clamped silently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutOfRange {
@@ -59,6 +62,19 @@ pub struct Summary {
     pub max: Option<u64>,
     /// Values out of range.
     pub out_of_range: OutOfRange,
+}
+
+/// Where a percentage of the values lies.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Among the values below zero.
+    Negative,
+    /// At the lowest value in range.
+    First,
+    /// At this value in range, counted from 1.
+    Value { rank: u64 },
+    /// Among the values above the range.
+    TooLong,
 }
 
 impl Default for Latency {
@@ -147,12 +163,13 @@ impl Latency {
 
     /// Whether the values in the buckets can have the sum.
     pub fn is_sum_possible(&self) -> bool {
-        let of = |limit: fn(usize) -> u64| {
-            let buckets = self.buckets.iter();
-            let sums = buckets.map(|(bucket, count)| u128::from(limit(bucket)) * u128::from(count));
-            sums.fold(0, u128::saturating_add)
-        };
-        (of(buckets::lowest)..=of(buckets::highest)).contains(&self.sum_ns)
+        let (mut lowest, mut highest) = (0u128, 0u128);
+        for (bucket, count) in self.buckets.iter() {
+            let of = |value: u64| u128::from(value) * u128::from(count);
+            lowest = lowest.saturating_add(of(buckets::lowest(bucket)));
+            highest = highest.saturating_add(of(buckets::highest(bucket)));
+        }
+        (lowest..=highest).contains(&self.sum_ns)
     }
 
     /// The value in ns at or below which `percent` of all values lie; `None` without values. The result is the end of a bucket, or
@@ -161,36 +178,57 @@ impl Latency {
     /// Values out of range are part of the order: values below zero are the smallest and count as 0; the result is unknown if it
     /// falls among the values above 60 s.
     pub fn percentile(&self, percent: f64) -> Option<u64> {
-        let recorded = self.count();
-        let OutOfRange { negative, too_long } = self.out_of_range;
-        let end = |percent| self.value_at_percentile(percent).min(self.max_ns);
-        if recorded == 0 {
-            return None;
+        let [value] = self.percentiles([percent]);
+        value
+    }
+
+    /// As [`Self::percentile`], of percentages that ascend.
+    fn percentiles<const N: usize>(&self, percents: [f64; N]) -> [Option<u64>; N] {
+        if self.count == 0 {
+            return [None; N];
         }
+        let places = percents.map(|percent| self.place(percent));
+        let ranks = places.map(|place| match place {
+            Place::Value { rank } => rank,
+            Place::First | Place::Negative => 1,
+            Place::TooLong => u64::MAX,
+        });
+        let buckets = self.buckets.at_ranks(ranks);
+        let mut values = [None; N];
+        for ((value, place), bucket) in values.iter_mut().zip(places).zip(buckets) {
+            *value = match (place, bucket) {
+                (Place::Negative, _) => Some(0),
+                (Place::TooLong, _) => None,
+                // The first value has no values below.
+                (Place::First, bucket) => Some(bucket.map_or(0, buckets::lowest)),
+                (Place::Value { .. }, bucket) => Some(bucket.map_or(0, buckets::highest)),
+            }
+            .map(|value: u64| value.min(self.max_ns));
+        }
+        values
+    }
+
+    /// Where a percentage lies, with at least one value in range.
+    fn place(&self, percent: f64) -> Place {
+        let recorded = self.count;
+        let OutOfRange { negative, too_long } = self.out_of_range;
+        let share = |percent: f64| (percent / 100.0).min(1.0);
+        let of = |share: f64| match share {
+            0.0 => Place::First,
+            share => Place::Value {
+                rank: ((share * recorded as f64).ceil() as u64).max(1),
+            },
+        };
         if (negative, too_long) == (0, 0) {
-            return Some(end(percent));
+            return of(share(percent));
         }
         let all = recorded.saturating_add(negative).saturating_add(too_long);
         let rank = ((all as f64 * percent / 100.0).ceil() as u64).clamp(1, all);
         match rank.checked_sub(negative) {
-            None | Some(0) => Some(0),
-            Some(rank) if rank > recorded => None,
-            Some(rank) => Some(end(rank as f64 / recorded as f64 * 100.0)),
+            None | Some(0) => Place::Negative,
+            Some(rank) if rank > recorded => Place::TooLong,
+            Some(rank) => of(share(rank as f64 / recorded as f64 * 100.0)),
         }
-    }
-
-    /// As [`Self::percentile`], of the values in range, of which there is at least one.
-    fn value_at_percentile(&self, percent: f64) -> u64 {
-        let share = (percent / 100.0).min(1.0);
-        let rank = ((share * self.count as f64).ceil() as u64).max(1);
-        let bucket = self.buckets.at_rank(rank);
-        // The first value has no values below.
-        let value = if share == 0.0 {
-            buckets::lowest
-        } else {
-            buckets::highest
-        };
-        bucket.map_or(0, value)
     }
 
     /// The standard deviation, of the values in the middle of the buckets.
@@ -225,6 +263,7 @@ impl Latency {
                 ..Summary::default()
             };
         }
+        let [p50, p90, p99, p99_9, p99_99] = self.percentiles([50.0, 90.0, 99.0, 99.9, 99.99]);
         Summary {
             count,
             min: Some(self.min_ns),
@@ -233,11 +272,11 @@ impl Latency {
                 .is_sum_possible()
                 .then_some(self.sum_ns as f64 / count as f64),
             stdev: Some(self.stdev()),
-            p50: self.percentile(50.0),
-            p90: self.percentile(90.0),
-            p99: self.percentile(99.0),
-            p99_9: self.percentile(99.9),
-            p99_99: self.percentile(99.99),
+            p50,
+            p90,
+            p99,
+            p99_9,
+            p99_99,
             max: Some(self.max_ns),
             out_of_range,
         }

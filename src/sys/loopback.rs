@@ -1,4 +1,4 @@
-//! Sockets on loopback, to find out by trial what the kernel supports.
+//! Sockets on loopback, for trials of the kernel's features.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};

@@ -6,7 +6,7 @@
 //! [`sched_policy`], [`eventfd`], [`rlimit`], [`privilege`], [`rx_timestamp`], [`tx_timestamp`] (requested by [`tx_control`]), [`usage`] (CPU time of a thread or
 //! process), the CPU quota of the [`cgroup`], [`child`] processes, [`signal`]s, the [`terminal`], [`route`]s, [`local`]
 //! addresses, [`loopback`] sockets, drops of a [`device`] and of the network stack ([`net_counters`]), the trace buffer in
-//! [`tracefs`], runs of [`datagrams`] to forward, and properties of the [`machine`].
+//! [`tracefs`], runs of [`datagrams`] to forward, files to [`reopen`], and properties of the [`machine`].
 //! All exported functions are safe: obligations of the man pages are checked or met here. This module knows nothing of
 //! measurements.
 
@@ -45,6 +45,7 @@ pub mod net_counters;
 mod netlink;
 pub mod pipe;
 pub mod privilege;
+pub mod reopen;
 pub mod rlimit;
 pub mod route;
 pub mod rx_timestamp;

@@ -126,13 +126,24 @@ pub fn await_readable(socket: &UdpSocket, limit: Duration) {
 
 /// Whether a receive would not wait: a datagram or an error is queued.
 pub fn is_readable(socket: BorrowedFd<'_>) -> bool {
+    poll(socket) != 0
+}
+
+/// Whether a datagram is queued.
+pub fn has_datagram(socket: BorrowedFd<'_>) -> bool {
+    poll(socket) & libc::POLLIN != 0
+}
+
+/// Events of poll(2) without waiting: `POLLIN`, and errors.
+fn poll(socket: BorrowedFd<'_>) -> libc::c_short {
     let mut polled = libc::pollfd {
         fd: socket.as_raw_fd(),
         events: libc::POLLIN,
         revents: 0,
     };
     // SAFETY: poll(2) reads and writes one pollfd, and returns at once.
-    unsafe { libc::poll(&raw mut polled, 1, 0) > 0 }
+    unsafe { libc::poll(&raw mut polled, 1, 0) };
+    polled.revents
 }
 
 /// Polls the device's queue for up to `us` in a receive that finds no datagram (socket(7), `SO_BUSY_POLL`).

@@ -57,7 +57,7 @@ pub fn enable(socket: BorrowedFd<'_>) -> io::Result<()> {
             value as libc::c_int,
         )
     };
-    // The count restarts when the option is set anew.
+    // The count restarts when the option is set again.
     set(0)?;
     set(flags)
 }

@@ -1,11 +1,11 @@
 //! The UDP workload: datagrams from senders to receivers, all of them accounted for.
 //!
-//! One datagram takes this way from the plan to the record:
+//! The path of one datagram from the plan to the record:
 //!
 //! ```text
 //!   plan ──> control ──────────────── hello, welcome ───────────────> control          TCP
 //!             │ client                                        server │
-//!   setup ─> send::senders     a thread per stream,     receive::receivers <─ setup
+//!            send::senders     a thread per stream,     receive::receivers
 //!             │                or shared_loops                       │
 //!             │                                                      │
 //!            send::stream      next datagram, its stamp              │
@@ -21,13 +21,14 @@
 //!   result <── client::results <──── wire::results ──────────────────┘                 TCP
 //! ```
 //!
-//! - [`plan`] is a run, validated; [`placement`] and [`setup`] are the CPUs and sockets for it.
+//! - [`plan`] is a run, validated; [`placement`] has its CPUs, [`setup`] its requirements on the kernel, [`path_mtu`] those on the path.
 //! - [`client`] and [`server`] are the two ends of a session. In a reverse run the server has the sending side.
 //! - [`control`] is the control connection between them, [`wire`] the bytes of both TCP and UDP.
 //! - [`send`] and [`receive`] are the two sides of a stream; [`engine`] is their datagram I/O.
 //! - [`shared_loops`] are the threads of paced streams that have none of their own.
 //! - [`credit`] is the flow control of lossless runs, [`clock_offset`] the estimate of the offset between two hosts' clocks.
 //! - [`round_trip`] is the other workload: requests that are sent back.
+//! - [`latencies`] and [`mark_counts`] are counted for each stream and added up.
 //! - [`relay_header`] is the header of datagrams through a SOCKS5 relay.
 //! - [`search`] finds the highest rate within a loss ratio, by runs at different rates.
 //! - [`explain`] finds the drops of both hosts behind the losses, if requested.
@@ -42,7 +43,10 @@ pub mod credit;
 pub mod engine;
 pub mod explain;
 pub mod fleet;
+pub mod latencies;
+pub mod mark_counts;
 pub mod merge;
+pub mod path_mtu;
 pub mod placement;
 pub mod plan;
 pub mod receive;
@@ -56,3 +60,8 @@ pub mod setup;
 pub mod shared_loops;
 pub mod stages;
 pub mod wire;
+
+use std::sync::Arc;
+
+/// Wakes the loop that polls senders or receivers.
+pub type Notify = Arc<dyn Fn() + Send + Sync>;

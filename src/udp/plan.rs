@@ -1,5 +1,6 @@
-//! The plan of a run: what is sent, how fast, and how. The client sends it to the server, and each side validates it.
+//! The plan of a run: its datagrams, their pace and the way they are sent. The client sends it to the server, and each side validates it.
 
+mod pace;
 pub mod sizes;
 pub mod traffic;
 mod wire;
@@ -10,10 +11,9 @@ use thiserror::Error;
 
 use crate::engine::{ChoiceError, EngineChoice, ZeroCopy};
 use crate::sys::socket::PathMtuDiscovery;
-use crate::udp::send::pacing::{MAX_PPS, MIN_PPS};
-use crate::udp::send::spin::SpinChoice;
 use crate::udp::stages::SPARSE;
 use crate::udp::wire::header::{HEADER, MAX_48_BIT, MAX_CHUNK};
+pub use pace::{MAX_PPS, MIN_PPS, SpinChoice};
 use sizes::SizePattern;
 use traffic::{Schedule, TrafficError, TrafficOptions};
 

@@ -27,8 +27,8 @@ use crate::sys::timerfd::TimerFd;
 use crate::sys::usage::{self, CpuTime};
 use crate::sys::{affinity, sched_policy, timer_slack};
 use crate::udp::engine::mio::shared_batch;
+use crate::udp::plan::SpinChoice;
 use crate::udp::plan::{Mode, Plan};
-use crate::udp::send::spin::SpinChoice;
 
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -268,7 +268,7 @@ struct Entry {
 struct EventLoop {
     poll: Poll,
     timer: TimerFd,
-    /// What the timer is set to, in ns.
+    /// The expiry of the timer, in ns.
     armed: u64,
     mailbox: Arc<Mailbox>,
     batch: ReceiveBatch,
@@ -282,7 +282,7 @@ struct EventLoop {
     ended: Vec<(usize, Option<io::Error>)>,
     /// Use of the thread that has been divided among the streams.
     divided: Cost,
-    is_ending: bool,
+    is_stopping: bool,
 }
 
 impl EventLoop {
@@ -299,14 +299,14 @@ impl EventLoop {
             turns: Vec::new(),
             ended: Vec::new(),
             divided: Cost::of_this_thread(),
-            is_ending: false,
+            is_stopping: false,
         }
     }
 
     fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
         let mut due = Vec::new();
-        while !self.is_ending || !self.entries.is_empty() {
+        while !self.is_stopping || !self.entries.is_empty() {
             let timeout = self.set_timer();
             // An interrupted wait is a round without events. Other errors concern the arguments, which are valid.
             let _ = self.poll.poll(&mut events, timeout);
@@ -359,7 +359,7 @@ impl EventLoop {
                     due.push(id);
                 }
                 Command::Turn(id) => due.push(id),
-                Command::End => self.is_ending = true,
+                Command::End => self.is_stopping = true,
             }
         }
     }

@@ -20,6 +20,7 @@ fn nightly_page_names_the_change_of_an_artificial_week() {
         command
             .env("BENCH", env!("CARGO_BIN_EXE_bench"))
             .env("RESULTS", &week)
+            .env("RATES", "20M 20M 20M 20M 10M 10M 10M")
             .env("DURATION", "50ms");
         let output = command.output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);

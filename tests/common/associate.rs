@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::common::engine::Engine;
 use super::common::observed::{log_lines, metric};
-use super::common::{Finished, NOTICED, PATIENCE, Running, until};
+use super::common::{Finished, NOTICED, PATIENCE, Running, short_drain, until};
 
 /// Long enough for a datagram that is not dropped.
 pub(crate) const SOON: Duration = Duration::from_millis(300);
@@ -48,7 +48,8 @@ impl Proxy {
         command.args(["-c", &format!("{limit}exec \"$@\""), "sh"]);
         command.args([env!("CARGO_BIN_EXE_bench"), "proxy", "serve"]);
         command.args(["--listen", listen, "--metrics", "127.0.0.1:0", "--log"]);
-        command.arg(&log).args(engine.options()).args(more);
+        command.arg(&log).args(engine.options());
+        command.args(short_drain(more)).args(more);
         let mut program = Running::new(command);
         let address = program.listening();
         let line = program.line(|line| line.starts_with("metrics on "));

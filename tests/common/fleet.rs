@@ -101,6 +101,8 @@ impl Namespace {
             output.is_ok_and(|output| output.status.success())
         };
         let name = &self.0;
+        // A test process of this id that was killed may have left it.
+        ip(&format!("netns del {name}"));
         ip(&format!("netns add {name}")) && ip(&format!("-n {name} link set lo up"))
     }
 

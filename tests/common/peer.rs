@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use wirebench::engine::EngineChoice;
+use wirebench::udp::plan::SpinChoice;
 use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
-use wirebench::udp::send::spin::SpinChoice;
 use wirebench::udp::server::{Limits, Options, Server, SessionReport, Stopper};
 use wirebench::udp::wire::VERSION;
 use wirebench::udp::wire::control::{

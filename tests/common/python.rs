@@ -39,6 +39,21 @@ pub(crate) fn read(script: &str, args: &[&str]) -> Option<Value> {
     Some(serde_json::from_slice(&output.stdout).unwrap())
 }
 
+/// What python prints that runs this text. `None` if there is no python, which is printed.
+#[track_caller]
+pub(crate) fn printed(text: &str) -> Option<String> {
+    match Command::new("python3").args(["-c", text]).output() {
+        Ok(output) => {
+            let printed = [output.stdout, output.stderr].concat();
+            Some(String::from_utf8(printed).unwrap())
+        }
+        Err(why) => {
+            println!("skipped: python3: {why}");
+            None
+        }
+    }
+}
+
 /// The python of the environment, which is made once for all test programs.
 fn environment() -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");

@@ -49,6 +49,8 @@ impl Routed {
 
     fn build(&self) -> Result<(), String> {
         for host in ['c', 'r', 's'] {
+            // A test process of this id that was killed may have left it.
+            let _ = run(&format!("ip netns del {}", self.name(host)));
             run(&format!("ip netns add {}", self.name(host)))?;
             run(&format!("ip -n {} link set lo up", self.name(host)))?;
         }

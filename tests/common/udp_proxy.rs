@@ -14,7 +14,7 @@ use wirebench::sys::datagrams::{Departure, Departures};
 
 use crate::common::engine::Engine;
 use crate::common::observed::{log_lines, metric};
-use crate::common::{Finished, NOTICED, PATIENCE, Running, start, until};
+use crate::common::{Finished, NOTICED, PATIENCE, Running, short_drain, start, until};
 
 /// Long enough for a datagram that is not dropped.
 pub(crate) const SOON: Duration = Duration::from_millis(300);
@@ -41,7 +41,10 @@ impl Proxy {
         let ends = ["--listen-udp", listen, "--forward-udp", server];
         let outputs = ["--log", log, "--metrics", "127.0.0.1:0"];
         let fixed = ["proxy", "serve"].into_iter().chain(ends).chain(outputs);
-        let mut program = start(fixed.chain(engine.options()).chain(more.iter().copied()));
+        let fixed = fixed
+            .chain(short_drain(more).iter().copied())
+            .chain(engine.options());
+        let mut program = start(fixed.chain(more.iter().copied()));
         let line = program.line(|line| line.starts_with("forwarding UDP from "));
         let address = line.split(' ').nth(3).unwrap().parse().unwrap();
         let line = program.line(|line| line.starts_with("metrics on "));

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::common::engine::{Engine, on_both_engines, on_every_engine};
 use crate::common::{Finished, NOTICED, PATIENCE, Running, bench, start, until};
@@ -23,6 +22,7 @@ on_both_engines!(
 );
 
 mod addresses;
+mod pipes;
 mod users;
 
 /// A proxy on loopback, an origin server, and a folder for files.

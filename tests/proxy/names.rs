@@ -1,10 +1,8 @@
 //! `bench proxy serve` and the names of servers: aliases are checked, addresses are tried in parallel, and dead names delay
 //! no others.
 //!
-//! Each test runs itself again in separate network and mount namespaces (unshare(1)), with a name server on 127.0.0.1 and
-//! addresses that drop every packet. Without permission to create them it is skipped.
+//! Each test has its own network and mounts, with a name server on 127.0.0.1 and addresses that drop every packet.
 
-use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -15,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::associate;
 use crate::common::engine::{Engine, on_both_engines, on_every_engine};
+use crate::common::network::in_own_network_and_mounts;
 use crate::common::{PATIENCE, Running, start, until};
 use crate::dns::{DnsReply, NameServer};
 use socket2::SockRef;
@@ -29,16 +28,9 @@ on_both_engines!(
     names_of_datagrams_are_decided_by_alias_and_address_and_dead_ones_delay_no_others,
 );
 
-/// Set inside of the namespaces.
-const INSIDE: &str = "WIREBENCH_TEST_NAMESPACES";
-
-/// The exit code of the shell that sets the namespaces up, if it lacks permission.
-const NOT_ALLOWED: i32 = 77;
-
-/// 198.51.100.1 to 198.51.100.40 and 2001:db8::1 drop every packet; local ports are 39990 to 40010.
+/// 198.51.100.1 to 198.51.100.40 and 2001:db8::1 drop every packet.
 const SET_UP: &str = r#"
     set -e
-    ip link set lo up
     echo nameserver 127.0.0.1 >"$1/resolv.conf"
     echo 127.0.0.1 localhost >"$1/hosts"
     mount --bind "$1/resolv.conf" /etc/resolv.conf
@@ -55,37 +47,18 @@ const SET_UP: &str = r#"
     fi
 "#;
 
-/// Runs `body` in separate namespaces: starts this test again, or is inside already.
-#[track_caller]
-fn alone(engine: Engine, test: &str, body: impl FnOnce()) {
-    if env::var_os(INSIDE).is_some() {
-        return body();
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (_, file) = module_path!().split_once("::").unwrap();
-    let module = if engine.is_uring() { "uring" } else { "mio" };
-    let test = format!("{file}::{module}::{test}");
-    let script =
-        format!("({SET_UP}) || exit {NOT_ALLOWED}; exec \"$2\" --exact \"{test}\" --nocapture");
-    let output = Command::new("unshare")
-        .args(["-n", "-m", "sh", "-c", &script, "sh"])
-        .arg(folder.path())
-        .arg(env::current_exe().unwrap())
-        .env(INSIDE, "1")
-        .output();
-    let output = match output {
-        Ok(output) => output,
-        Err(error) => return println!("skipped: unshare(1) cannot be run: {error}"),
-    };
-    let output_text =
-        [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
-    match output.status.code() {
-        Some(0) => assert!(output_text[0].contains("1 passed"), "{output_text:?}"),
-        // unshare(1) itself exits with 1 without permission; a test that failed prints that it did.
-        Some(NOT_ALLOWED) => println!("skipped: no namespaces of its own here: {}", output_text[1]),
-        _ if output_text[1].starts_with("unshare: ") => println!("skipped: {}", output_text[1]),
-        _ => panic!("{}\n{}", output_text[0], output_text[1]),
-    }
+/// Runs `body` in a network and with mounts that are set up for it.
+fn alone(body: impl FnOnce() + Send) {
+    in_own_network_and_mounts(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", SET_UP, "sh"]).arg(folder.path());
+        let output = shell.output().unwrap();
+        match output.status.success() {
+            true => body(),
+            false => println!("skipped: {}", String::from_utf8_lossy(&output.stderr)),
+        }
+    });
 }
 
 /// A proxy with a name server.
@@ -167,55 +140,51 @@ fn records(addresses: &[&str]) -> DnsReply {
 }
 
 fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked(engine: Engine) {
-    alone(
-        engine,
-        "a_name_that_is_an_alias_of_a_blocked_one_is_blocked",
-        || {
-            let folder = tempfile::tempdir().unwrap();
-            let [list, except, log] = ["list", "except", "log"]
-                .map(|name| folder.path().join(name).display().to_string());
-            fs::write(&list, "tracker.test\n*.tracker.test\n").unwrap();
-            fs::write(&except, "excepted.test\n").unwrap();
-            let answer = |name: &str| {
-                let chain = match name {
-                    // One link at a time.
-                    "step.store.test" => return DnsReply::Records(vec!["y.tracker.test"], vec![]),
-                    "y.tracker.test" => return DnsReply::Records(vec!["end.test"], vec![]),
-                    "good.store.test" => return DnsReply::Records(vec!["end.test"], vec![]),
-                    "end.test" => vec![],
-                    "excepted.test" => vec!["tracker.test"],
-                    "metrics.store.test" => vec!["tracker.test"],
-                    "deep.store.test" => vec!["one.test", "x.tracker.test", "cdn.test"],
-                    _ => vec!["cdn.test"],
-                };
-                DnsReply::Records(chain, vec![ip("127.0.0.1")])
+    alone(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let [list, except, log] =
+            ["list", "except", "log"].map(|name| folder.path().join(name).display().to_string());
+        fs::write(&list, "tracker.test\n*.tracker.test\n").unwrap();
+        fs::write(&except, "excepted.test\n").unwrap();
+        let answer = |name: &str| {
+            let chain = match name {
+                // One link at a time.
+                "step.store.test" => return DnsReply::Records(vec!["y.tracker.test"], vec![]),
+                "y.tracker.test" => return DnsReply::Records(vec!["end.test"], vec![]),
+                "good.store.test" => return DnsReply::Records(vec!["end.test"], vec![]),
+                "end.test" => vec![],
+                "excepted.test" => vec!["tracker.test"],
+                "metrics.store.test" => vec!["tracker.test"],
+                "deep.store.test" => vec!["one.test", "x.tracker.test", "cdn.test"],
+                _ => vec!["cdn.test"],
             };
-            let options = ["--blocklist", &list, "--except", &except, "--log", &log];
-            let world = World::start(engine, &options, answer);
-            let names = [
-                ("tracker.test", 2),
-                ("metrics.store.test", 2),
-                ("deep.store.test", 2),
-                ("www.store.test", 0),
-                ("end.test", 0),
-                ("step.store.test", 2),
-                ("good.store.test", 0),
-                ("excepted.test", 0),
-            ];
-            for (name, code) in names {
-                assert_eq!(world.reply(name).0, code, "{name}");
-            }
-            let lines = || fs::read_to_string(&log).unwrap();
-            until("each has a line", || lines().lines().count() == names.len());
-            let detail = "\"detail\":\"metrics.store.test is an alias of tracker.test\"";
-            assert!(lines().contains(detail), "{}", lines());
-            assert!(lines().contains("list:1 (tracker.test)"), "{}", lines());
-        },
-    );
+            DnsReply::Records(chain, vec![ip("127.0.0.1")])
+        };
+        let options = ["--blocklist", &list, "--except", &except, "--log", &log];
+        let world = World::start(engine, &options, answer);
+        let names = [
+            ("tracker.test", 2),
+            ("metrics.store.test", 2),
+            ("deep.store.test", 2),
+            ("www.store.test", 0),
+            ("end.test", 0),
+            ("step.store.test", 2),
+            ("good.store.test", 0),
+            ("excepted.test", 0),
+        ];
+        for (name, code) in names {
+            assert_eq!(world.reply(name).0, code, "{name}");
+        }
+        let lines = || fs::read_to_string(&log).unwrap();
+        until("each has a line", || lines().lines().count() == names.len());
+        let detail = "\"detail\":\"metrics.store.test is an alias of tracker.test\"";
+        assert!(lines().contains(detail), "{}", lines());
+        assert!(lines().contains("list:1 (tracker.test)"), "{}", lines());
+    });
 }
 
 fn all_addresses_of_a_name_share_one_timeout(engine: Engine) {
-    alone(engine, "all_addresses_of_a_name_share_one_timeout", || {
+    alone(|| {
         let answer = |_: &str| {
             let addresses = (1..=8).map(|last| IpAddr::from([198, 51, 100, last]));
             DnsReply::Records(vec![], addresses.collect())
@@ -229,50 +198,46 @@ fn all_addresses_of_a_name_share_one_timeout(engine: Engine) {
 }
 
 fn the_next_address_is_tried_in_parallel_to_a_silent_one(engine: Engine) {
-    alone(
-        engine,
-        "the_next_address_is_tried_in_parallel_to_a_silent_one",
-        || {
-            let answer = |name: &str| match name {
-                "second.test" => records(&["198.51.100.1", "127.0.0.1"]),
-                "fifth.test" => records(&[
-                    "198.51.100.1",
-                    "198.51.100.2",
-                    "198.51.100.3",
-                    "198.51.100.4",
-                    "127.0.0.1",
-                ]),
-                "both.test" => records(&["2001:db8::1", "127.0.0.1"]),
-                "refused.test" => records(&["127.0.0.9", "127.0.0.8", "127.0.0.1"]),
-                _ => records(&["127.0.0.1"]),
-            };
-            let world = World::start(engine, &["--connect-timeout", "60s"], answer);
-            let files = || {
-                let files = fs::read_dir(format!("/proc/{}/fd", world.proxy.id()));
-                files.unwrap().count()
-            };
-            assert_eq!(world.reply("one.test").0, 0);
-            until("it is over", || files() < 20);
-            let before = files();
-            // 250 ms for each address, but none after a failure; a lost SYN alone takes a second.
-            for (name, least, most) in [
-                ("second.test", 200, 900),
-                ("fifth.test", 900, 3_000),
-                ("both.test", 0, 900),
-                ("refused.test", 0, 200),
-            ] {
-                let (code, took) = world.reply(name);
-                assert_eq!(code, 0, "{name}");
-                let range = Duration::from_millis(least)..Duration::from_millis(most);
-                assert!(range.contains(&took), "{name}: {took:?}");
-            }
-            until("the other sockets are closed", || files() <= before);
-        },
-    );
+    alone(|| {
+        let answer = |name: &str| match name {
+            "second.test" => records(&["198.51.100.1", "127.0.0.1"]),
+            "fifth.test" => records(&[
+                "198.51.100.1",
+                "198.51.100.2",
+                "198.51.100.3",
+                "198.51.100.4",
+                "127.0.0.1",
+            ]),
+            "both.test" => records(&["2001:db8::1", "127.0.0.1"]),
+            "refused.test" => records(&["127.0.0.9", "127.0.0.8", "127.0.0.1"]),
+            _ => records(&["127.0.0.1"]),
+        };
+        let world = World::start(engine, &["--connect-timeout", "60s"], answer);
+        let files = || {
+            let files = fs::read_dir(format!("/proc/{}/fd", world.proxy.id()));
+            files.unwrap().count()
+        };
+        assert_eq!(world.reply("one.test").0, 0);
+        until("it is over", || files() < 20);
+        let before = files();
+        // 250 ms for each address, but none after a failure; a lost SYN alone takes a second.
+        for (name, least, most) in [
+            ("second.test", 200, 900),
+            ("fifth.test", 900, 3_000),
+            ("both.test", 0, 900),
+            ("refused.test", 0, 200),
+        ] {
+            let (code, took) = world.reply(name);
+            assert_eq!(code, 0, "{name}");
+            let range = Duration::from_millis(least)..Duration::from_millis(most);
+            assert!(range.contains(&took), "{name}: {took:?}");
+        }
+        until("the other sockets are closed", || files() <= before);
+    });
 }
 
 fn a_live_name_is_not_delayed_by_dead_ones(engine: Engine) {
-    alone(engine, "a_live_name_is_not_delayed_by_dead_ones", || {
+    alone(|| {
         const LIVE: usize = 100;
         let answer = |name: &str| match name.ends_with("dead.test") {
             true => DnsReply::Nothing,
@@ -309,58 +274,54 @@ fn a_live_name_is_not_delayed_by_dead_ones(engine: Engine) {
 }
 
 fn clients_that_disconnect_leave_no_lookup_and_no_permit(engine: Engine) {
-    alone(
-        engine,
-        "clients_that_disconnect_leave_no_lookup_and_no_permit",
-        || {
-            const PLACES: usize = 20;
-            let answer = |name: &str| match name.ends_with("dead.test") {
-                true => DnsReply::Nothing,
-                false => records(&["127.0.0.1"]),
-            };
-            let places = PLACES.to_string();
-            let options = ["--connect-timeout", "60s", "--max-connections", &places];
-            let world = World::start(engine, &options, answer);
-            let sockets = || {
-                let files = fs::read_dir(format!("/proc/{}/fd", world.proxy.id())).unwrap();
-                let links = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
-                let of_sockets = links.filter(|link| link.to_string_lossy().starts_with("socket:"));
-                of_sockets.count()
-            };
-            let idle = sockets();
-            assert_eq!(world.reply("live.test").0, 0);
-            until("it is over", || sockets() <= idle);
-            for by_reset in [true, false] {
-                let clients: Vec<TcpStream> = (0..PLACES)
-                    .map(|number| world.asking(&format!("x{number}-{by_reset}.dead.test")))
-                    .collect();
-                for mut client in &clients {
-                    client.read_exact(&mut [0; 2]).unwrap();
-                }
-                assert_eq!(world.reply("live.test").0, 1, "there is room");
-                let begin = Instant::now();
-                for client in clients {
-                    if by_reset {
-                        SockRef::from(&client)
-                            .set_linger(Some(Duration::ZERO))
-                            .unwrap();
-                    }
-                }
-                until("there is room", || world.reply("live.test").0 == 0);
-                assert!(
-                    begin.elapsed() < Duration::from_secs(4),
-                    "{:?}",
-                    begin.elapsed()
-                );
-                // Including those to name servers.
-                until("no socket is left", || sockets() <= idle);
+    alone(|| {
+        const PLACES: usize = 20;
+        let answer = |name: &str| match name.ends_with("dead.test") {
+            true => DnsReply::Nothing,
+            false => records(&["127.0.0.1"]),
+        };
+        let places = PLACES.to_string();
+        let options = ["--connect-timeout", "60s", "--max-connections", &places];
+        let world = World::start(engine, &options, answer);
+        let sockets = || {
+            let files = fs::read_dir(format!("/proc/{}/fd", world.proxy.id())).unwrap();
+            let links = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+            let of_sockets = links.filter(|link| link.to_string_lossy().starts_with("socket:"));
+            of_sockets.count()
+        };
+        let idle = sockets();
+        assert_eq!(world.reply("live.test").0, 0);
+        until("it is over", || sockets() <= idle);
+        for by_reset in [true, false] {
+            let clients: Vec<TcpStream> = (0..PLACES)
+                .map(|number| world.asking(&format!("x{number}-{by_reset}.dead.test")))
+                .collect();
+            for mut client in &clients {
+                client.read_exact(&mut [0; 2]).unwrap();
             }
-        },
-    );
+            assert_eq!(world.reply("live.test").0, 1, "there is room");
+            let begin = Instant::now();
+            for client in clients {
+                if by_reset {
+                    SockRef::from(&client)
+                        .set_linger(Some(Duration::ZERO))
+                        .unwrap();
+                }
+            }
+            until("there is room", || world.reply("live.test").0 == 0);
+            assert!(
+                begin.elapsed() < Duration::from_secs(4),
+                "{:?}",
+                begin.elapsed()
+            );
+            // Including those to name servers.
+            until("no socket is left", || sockets() <= idle);
+        }
+    });
 }
 
 fn a_closed_port_is_refused_and_stays_free(engine: Engine) {
-    alone(engine, "a_closed_port_is_refused_and_stays_free", || {
+    alone(|| {
         fs::write("/proc/sys/net/ipv4/ip_local_port_range", "39990 40010").unwrap();
         let world = World::start(engine, &[], |_| records(&["127.0.0.1"]));
         for _ in 0..300 {
@@ -380,8 +341,7 @@ fn a_closed_port_is_refused_and_stays_free(engine: Engine) {
 fn names_of_datagrams_are_decided_by_alias_and_address_and_dead_ones_delay_no_others(
     engine: Engine,
 ) {
-    let test = "names_of_datagrams_are_decided_by_alias_and_address_and_dead_ones_delay_no_others";
-    alone(engine, test, || {
+    alone(|| {
         let folder = tempfile::tempdir().unwrap();
         let list = folder.path().join("list").display().to_string();
         fs::write(&list, "tracker.test\n127.0.0.5\n").unwrap();

@@ -224,6 +224,33 @@ fn resets_in_any_phase_are_tolerated() {
 }
 
 #[test]
+fn an_answer_of_a_given_length_ends_with_its_connection_in_whatever_pieces_it_arrives() {
+    let origin = Origin::start(&["--quiet"]);
+    let message = [b'm'; 64];
+    // A command of the load generator: answer 64 bytes, then close.
+    let sent = [b"\0wbloadO".as_slice(), &64u64.to_be_bytes(), &message].concat();
+    for cut in [1, 8, 15, 16, 17, 40, 79, 80] {
+        let mut client = origin.client();
+        let (first, second) = sent.split_at(cut);
+        client.write_all(first).unwrap();
+        let answered = cut.saturating_sub(16);
+        if cut >= 16 {
+            // The first piece is answered, so that it was read alone.
+            client
+                .read_exact(&mut vec![0; PREFIX.len() + answered])
+                .unwrap();
+        }
+        client.write_all(second).unwrap();
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).unwrap();
+        let before = if cut >= 16 { answered } else { 0 };
+        let prefix = if cut >= 16 { 0 } else { PREFIX.len() };
+        assert_eq!(rest.len(), prefix + message.len() - before, "{cut}");
+    }
+    origin.stop();
+}
+
+#[test]
 fn many_clients_are_all_served() {
     const MANY: usize = 500;
     let origin = Origin::start(&["--quiet"]);

@@ -44,6 +44,10 @@ impl Proxy {
     #[track_caller]
     fn start(engine: Engine, more: &[&str]) -> Self {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Also of accept(2).
+        SockRef::from(&server)
+            .set_read_timeout(Some(PATIENCE))
+            .unwrap();
         let (program, address) = proxy(engine, server.local_addr().unwrap(), more);
         Self {
             program,

@@ -1,11 +1,13 @@
 //! Limits of this host: errors have advice, and the other results are kept.
 
+use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::{Finished, PATIENCE, Running};
+use crate::common::network::in_own_network;
+use crate::common::{PATIENCE, Running, bench, start};
 use crate::{KEPT, count, load, only, origin};
 
 #[test]
@@ -80,58 +82,43 @@ fn connection_that_is_not_answered_has_advice() {
     finished.failed(3, &["was not established; check the address, firewalls"]);
 }
 
-/// Runs a script as root of a separate network with loopback, in which all connections start at `ports`. `None` where none is permitted.
-#[track_caller]
-fn in_a_network(ports: &str, script: &str) -> Option<Finished> {
-    let line = format!(
-        "ip link set lo up && echo {ports} >/proc/sys/net/ipv4/ip_local_port_range || exit 77; {script}"
-    );
-    let mut shell = Command::new("unshare");
-    shell.args(["-n", "sh", "-c", &line]);
-    let finished = Running::new(shell).wait(PATIENCE);
-    if finished.stdout.is_empty() && matches!(finished.code, Some(1 | 77 | 127)) {
-        println!(
-            "skipped: no network namespace can be had: {}",
-            finished.stderr
-        );
-        return None;
-    }
-    Some(finished)
+/// Runs `body` in a network where all connections start at `ports`.
+fn with_ports(ports: &str, body: impl FnOnce() + Send) {
+    in_own_network(|| {
+        fs::write("/proc/sys/net/ipv4/ip_local_port_range", ports).unwrap();
+        body();
+    });
 }
 
 #[test]
 fn requests_without_a_port_have_advice_and_keep_the_others() {
-    let bench = env!("CARGO_BIN_EXE_bench");
-    let folder = tempfile::tempdir().unwrap();
-    let ready = folder.path().join("ready");
-    let ready = ready.display();
-    let script = format!(
-        "{bench} proxy origin --listen 127.0.0.1:9311 --quiet >{ready} & origin=$!
-         until grep -q listening {ready}; do sleep 0.02; done
-         {bench} proxy load --origin 127.0.0.1:9311 --scenario request-response --connections 20 --json - --no-save \
-             --repeat 1 --duration 100ms; code=$?; kill $origin; exit $code"
-    );
-    let Some(finished) = in_a_network("40000 40003", &script) else {
-        return;
-    };
-    let record: Value = serde_json::from_str(&finished.stdout).unwrap();
-    let run = only(&record, "direct");
-    assert!(run["requests"].as_u64().unwrap() > 0, "{run:#}");
-    assert!(count(&run, "local") > 0, "{run:#}");
-    let warnings = run["warnings"].to_string();
-    assert!(warnings.contains("ip_local_port_range"), "{run:#}");
-    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    with_ports("40000 40003", || {
+        let mut origin = start("proxy origin --listen 127.0.0.1:9311 --quiet".split(' '));
+        origin.listening();
+        let options = "proxy load --origin 127.0.0.1:9311 --scenario request-response --connections 20 --json - --no-save \
+             --repeat 1 --duration 100ms";
+        let finished = bench(options.split_whitespace());
+        let record: Value = serde_json::from_str(&finished.stdout).unwrap();
+        let run = only(&record, "direct");
+        assert!(run["requests"].as_u64().unwrap() > 0, "{run:#}");
+        assert!(count(&run, "local") > 0, "{run:#}");
+        let warnings = run["warnings"].to_string();
+        assert!(warnings.contains("ip_local_port_range"), "{run:#}");
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    });
 }
 
-/// One port for all connections: a client that connects to that port connects to itself.
-#[track_caller]
-fn to_itself(options: &str) -> Option<Finished> {
-    let bench = env!("CARGO_BIN_EXE_bench");
-    in_a_network("40000 40000", &format!("exec {bench} {options}"))
+/// With one port for all connections, a client that connects to that port connects to itself.
+fn with_one_port(body: impl FnOnce() + Send) {
+    with_ports("40000 40000", body);
 }
 
 #[test]
 fn a_connection_to_itself_is_refused() {
+    with_one_port(connections_to_itself_are_refused);
+}
+
+fn connections_to_itself_are_refused() {
     for (scenario, connections) in [
         ("connect", "--connections 1"),
         ("request-response", "--connections 1"),
@@ -141,9 +128,7 @@ fn a_connection_to_itself_is_refused() {
             "proxy load --origin 127.0.0.1:40000 --scenario {scenario} {connections} --duration 100ms --warmup 0s --repeat 1 \
              --json - --no-save"
         );
-        let Some(finished) = to_itself(&options) else {
-            return;
-        };
+        let finished = bench(options.split_whitespace());
         let record: Value = serde_json::from_str(&finished.stdout).unwrap();
         let run = only(&record, "direct");
         assert_eq!(run["requests"], 0, "{run:#}");
@@ -159,8 +144,8 @@ fn a_connection_to_itself_is_refused() {
 
 #[test]
 fn a_message_is_not_sent_to_itself() {
-    let options = "proxy send --proxy 127.0.0.1:40000 --server 127.0.0.1:9 ping; code=$?; echo sent; exit $code";
-    if let Some(finished) = to_itself(options) {
-        finished.failed(3, &["cannot connect", "refused"]);
-    }
+    let options = "proxy send --proxy 127.0.0.1:40000 --server 127.0.0.1:9 ping";
+    with_one_port(|| {
+        bench(options.split(' ')).failed(3, &["cannot connect", "refused"]);
+    });
 }

@@ -75,6 +75,8 @@ fn no_number_of_a_client_breaks_the_server() {
     assert_eq!((run.ended.as_str(), run.received.unique), ("peer_lost", 2));
     assert_eq!(run.sent.packets, 2 * (MAX_48_BIT + 1));
     assert_eq!(run.sent.packets, run.received.unique + run.lost.packets);
+    // Without the client's report these are bounds, which no record has.
+    assert!(run.sent.is_unknown && run.lost.is_unknown);
 
     // Reports of more datagrams than there are numbers, and of streams that do not exist.
     let most = StreamSent {

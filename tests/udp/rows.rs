@@ -22,6 +22,10 @@ impl Namespace {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let namespace = Self(format!("wbrows{}n{number}", std::process::id()));
+        // A test process of this id that was killed may have left it.
+        let _ = Command::new("ip")
+            .args(["netns", "del", &namespace.0])
+            .output();
         let setup = [
             format!("ip netns add {0}", namespace.0),
             format!("ip -n {} link set lo up", namespace.0),

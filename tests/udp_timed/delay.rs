@@ -1,10 +1,10 @@
 //! `bench udp` over a path with delay, loss, outages and resets, to a server with other clocks than the client.
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use crate::common::clocks::bench_ahead;
 use crate::common::delay::{Datagram, Delay, Way};
 use crate::common::engine::{Engine, available};
 use crate::common::{
@@ -29,28 +29,15 @@ struct Server {
 impl Server {
     #[track_caller]
     fn start() -> Self {
-        let clocks = [
-            "-T",
-            "--kill-child",
-            "--monotonic",
-            AHEAD,
-            "--boottime",
-            AHEAD,
-        ];
-        let has_own_clocks = Command::new("unshare")
-            .args(clocks)
-            .arg("true")
-            .output()
-            .is_ok_and(|output| output.status.success());
         let serve = ["serve", "--bind", "127.0.0.1:0", "--no-save"];
-        let mut program = if has_own_clocks {
-            let mut command = Command::new("unshare");
-            command.args(clocks).arg(env!("CARGO_BIN_EXE_bench"));
-            command.args(serve);
-            Running::new(command)
-        } else {
-            println!("skipped: clocks of another host: no time namespaces");
-            start(serve)
+        let command = bench_ahead(AHEAD);
+        let has_own_clocks = command.is_some();
+        let mut program = match command {
+            Some(mut command) => {
+                command.args(serve);
+                Running::new(command)
+            }
+            None => start(serve),
         };
         let address = program.listening();
         Self {

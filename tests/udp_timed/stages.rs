@@ -1,9 +1,9 @@
 //! `bench udp --explain` and `--timestamps`: each stage of the latency is lengthened by its own delay only.
 
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::clocks::bench_ahead;
 use crate::common::delay::Delay;
 use crate::common::engine::{Engine, on_both_engines, on_every_engine};
 use crate::common::routed::{Routed, V4, V6};
@@ -348,14 +348,10 @@ fn each_stage_has_a_histogram_and_a_line() {
 
 #[test]
 fn stamps_of_a_server_with_other_clocks_are_related_to_them() {
-    let clocks = ["-T", "--kill-child", "--monotonic", "10"];
-    let mut command = Command::new("unshare");
-    command.args(clocks).arg(env!("CARGO_BIN_EXE_bench"));
+    let Some(mut command) = bench_ahead("10") else {
+        return;
+    };
     command.args(["serve", "--bind", "127.0.0.1:0", "--no-save"]);
-    let is_possible = Command::new("unshare").args(clocks).arg("true").output();
-    if !is_possible.is_ok_and(|output| output.status.success()) {
-        return println!("skipped: no time namespaces here");
-    }
     let mut server = crate::common::Running::new(command);
     let address = server.listening();
     for options in ["", "--reverse"] {

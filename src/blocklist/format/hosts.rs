@@ -1,5 +1,7 @@
 //! Hosts files (hosts(5)) that block names by mapping them to a sinkhole address: `0.0.0.0 ads.example`.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use super::{Item, LineError, is_sinkhole, without_comment};
 use crate::blocklist::entry::{Entry, EntryError, Subject};
 use crate::blocklist::target::without_zone;
@@ -23,6 +25,13 @@ const OWN: [&str; 13] = [
     "ip6-allhosts",
 ];
 
+/// The common addresses of loopback. Systems map their own name, with and without its domain, to another one like 127.0.1.1
+/// (Debian Reference, section 5.1.1).
+const COMMON: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
+
 pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
     let mut words = without_comment(line).split_ascii_whitespace();
     let address = words.next().unwrap_or_default();
@@ -34,15 +43,16 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
     if words.peek().is_none() {
         return Err(LineError::HostsName(quoted(address)));
     }
+    let is_common = COMMON.contains(&parsed);
+    if parsed.is_loopback() && !is_common && words.clone().any(|word| !word.contains('.')) {
+        return Ok(());
+    }
     let is_own = |word: &&str| OWN.iter().any(|own| word.eq_ignore_ascii_case(own));
     let mut words = words.filter(|word| !is_own(word));
     if !is_sinkhole(address) {
         return match words.next() {
-            // Systems map their own name to an address like 127.0.1.1.
-            Some(word) if !parsed.is_loopback() => {
-                Err(LineError::Mapped(quoted(word), address.to_owned()))
-            }
-            _ => Ok(()),
+            Some(word) => Err(LineError::Mapped(quoted(word), address.to_owned())),
+            None => Ok(()),
         };
     }
     // One invalid word rejects the line.

@@ -14,12 +14,13 @@ mod unbound;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufRead};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use thiserror::Error;
 
 use super::entry::{Entry, EntryError, Subject, domain, network};
 use crate::destination::Name;
+use crate::destination::error::quoted;
 use detect::{Unsupported, detect};
 
 /// Why a line is invalid in the format of its list.
@@ -94,6 +95,11 @@ pub enum LineError {
         "the member {0} is an exception (nomatch), which is not supported; name it with --except"
     )]
     Nomatch(String),
+    /// `!` before an entry in a list that is not an adblock list.
+    #[error(
+        "{0} with '!' in it may mean an exception; name exceptions with --except, or write # before a comment"
+    )]
+    Negated(String),
     /// An exception where there is nothing to except from.
     #[error("{0} is an exception, which is valid in a blocklist only")]
     Exception(String),
@@ -156,6 +162,25 @@ impl Format {
         }
     }
 
+    /// The line, if it is `!` and an entry. `!` begins a comment in adblock lists, except before a network. In other lists it may
+    /// negate any entry but a word without dots.
+    fn negated(self, line: &[u8]) -> Option<Cow<'_, str>> {
+        let line = String::from_utf8_lossy(line);
+        let rest = line.strip_prefix('!').unwrap_or_default().trim_ascii();
+        let is_entry = |format: Self| {
+            let mut found = false;
+            let mut take = |item: Item| {
+                found |= matches!(item, Item::Entry(text, entry) if !entry.is_word(text));
+            };
+            format.line(rest, &mut take).is_ok() && found
+        };
+        let is_negated = match self {
+            Self::Adblock => network(rest).is_ok(),
+            _ => is_entry(self) || is_entry(Self::Lines),
+        };
+        is_negated.then_some(line)
+    }
+
     /// Whether files of this format may have exceptions.
     pub fn has_exceptions(self) -> bool {
         matches!(self, Self::Adblock)
@@ -214,10 +239,22 @@ pub fn read_as(
     let (mut number, mut count) = (0, 0);
     let mut bytes = Vec::new();
     while content.read_until(b'\n', &mut bytes)? > 0 {
-        number += 1;
-        if let Some(line) = content_of(&bytes, number) {
+        for line in lines_until_newline(&bytes) {
+            number += 1;
+            let line = trimmed(line, number);
+            let read = match line.first() {
+                None | Some(b'#' | b';') => continue,
+                Some(b'!') => match format.negated(line) {
+                    Some(text) => Err(LineError::Negated(quoted(&text))),
+                    None => continue,
+                },
+                Some(_) => {
+                    let line = String::from_utf8_lossy(line);
+                    format.line(&line, &mut |item| take(number, item))
+                }
+            };
             count += 1;
-            if let Err(error) = format.line(&line, &mut |item| take(number, item)) {
+            if let Err(error) = read {
                 take(number, Item::Bad(error));
             }
         }
@@ -226,34 +263,29 @@ pub fn read_as(
     Ok(count)
 }
 
-/// Lines with content.
-fn lines(content: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
-    let all = content.split(|&byte| byte == b'\n').zip(1..);
-    all.filter_map(|(line, number)| content_of(line, number))
+/// The lines in bytes up to a newline. A carriage return ends a line too, so that no comment hides an entry.
+fn lines_until_newline(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    bytes.split(|&byte| byte == b'\r')
 }
 
-/// A line, trimmed, if it has content; `number` counts from 1. P2P titles have any encoding, so invalid UTF-8 becomes U+FFFD,
-/// which no entry contains.
-fn content_of(line: &[u8], number: usize) -> Option<Cow<'_, str>> {
+/// Lines with content, without those that begin with `!`. P2P titles have any encoding, so invalid UTF-8 becomes U+FFFD, which no
+/// entry contains.
+fn lines(content: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+    let all = content.split(|&byte| matches!(byte, b'\n' | b'\r'));
+    let all = all.zip(1..).map(|(line, number)| trimmed(line, number));
+    let with_content = all.filter(|line| !matches!(line.first(), None | Some(b'#' | b';' | b'!')));
+    with_content.map(String::from_utf8_lossy)
+}
+
+/// A line without the byte order mark of the first line and without space around it; `number` counts from 1.
+fn trimmed(line: &[u8], number: usize) -> &[u8] {
     let line = match number {
         1 => line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line),
         _ => line,
     };
-    let line = line.trim_ascii();
-    (!is_comment(line)).then(|| String::from_utf8_lossy(line))
-}
-
-/// Whether a line has no content. `!` begins a comment in adblock lists; in other lists it negates an address, and such a line
-/// is not ignored.
-fn is_comment(line: &[u8]) -> bool {
-    match line.split_first() {
-        None | Some((b'#' | b';', _)) => true,
-        Some((b'!', rest)) => {
-            let text = str::from_utf8(rest).unwrap_or_default();
-            network(text).is_err()
-        }
-        _ => false,
-    }
+    line.trim_ascii()
 }
 
 /// The line without a trailing comment.
@@ -264,18 +296,10 @@ fn without_comment(line: &str) -> &str {
         .trim_ascii()
 }
 
-/// Addresses that blocked names are mapped to.
-const SINKHOLES: [IpAddr; 4] = [
-    IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    IpAddr::V4(Ipv4Addr::LOCALHOST),
-    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    IpAddr::V6(Ipv6Addr::LOCALHOST),
-];
-
+/// Whether blocked names are mapped to an address: an unspecified one or any of loopback.
 fn is_sinkhole(address: &str) -> bool {
-    address
-        .parse()
-        .is_ok_and(|address| SINKHOLES.contains(&address))
+    let parsed = address.parse::<IpAddr>();
+    parsed.is_ok_and(|address| address.is_unspecified() || address.is_loopback())
 }
 
 /// Parses names, or domains as `*.name` or `.name`, each with its text.

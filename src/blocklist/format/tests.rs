@@ -93,6 +93,70 @@ fn invalid_lines_are_rejected() {
 }
 
 #[test]
+fn negated_entries_are_rejected_and_other_text_after_an_exclamation_mark_is_not() {
+    for line in [
+        "!bad.example",
+        "! 192.168.0.0/16",
+        "!10.0.0.0-10.255.255.255",
+        "!127.0.0.1:80",
+        "!*.bad.example",
+        "!2001:db8::/32",
+        "!localhost",
+    ] {
+        bad(&format!("192.0.2.7\n{line}"), Format::Lines, "--except");
+        bad(
+            &format!("0.0.0.0 ads.example\n{line}"),
+            Format::Hosts,
+            "--except",
+        );
+    }
+    let hosts = "0.0.0.0 ads.example\n!0.0.0.0 bad.example";
+    bad(hosts, Format::Hosts, "--except");
+    bad(
+        "a:192.0.2.1-192.0.2.9\n!b:192.0.2.20-192.0.2.29",
+        Format::P2p,
+        "--except",
+    );
+    let comments =
+        "! Title: a list\n!\n! Homepage\n! https://lists.example/a\n!!! 1 entry\n192.0.2.7\n";
+    good(comments, Format::Lines, &["6 192.0.2.7"]);
+    good(
+        "! ads.example\n||b.example^\n",
+        Format::Adblock,
+        &["2 ||b.example^"],
+    );
+}
+
+#[test]
+fn a_carriage_return_ends_a_line() {
+    good(
+        "#x\r127.0.0.1\n192.0.2.1\n",
+        Format::Lines,
+        &["2 127.0.0.1", "3 192.0.2.1"],
+    );
+    good(
+        "\u{feff}# old\r192.0.2.1\r192.0.2.2",
+        Format::Lines,
+        &["2 192.0.2.1", "3 192.0.2.2"],
+    );
+    good(
+        "# x\r\n192.0.2.1\r\n\r\n192.0.2.2\r\n",
+        Format::Lines,
+        &["2 192.0.2.1", "4 192.0.2.2"],
+    );
+}
+
+#[test]
+fn names_at_any_loopback_address_are_blocked() {
+    let hosts = "127.0.0.1 a.example\n127.0.0.2 b.example\n127.0.1.1 evil.example\n127.0.1.1 me.example me\n";
+    good(
+        hosts,
+        Format::Hosts,
+        &["1 a.example", "2 b.example", "3 evil.example"],
+    );
+}
+
+#[test]
 fn json_lines_have_one_network_each() {
     let spamhaus = concat!(
         "{\"cidr\":\"1.10.16.0/20\",\"sblid\":\"SBL256894\",\"rir\":\"apnic\"}\n",
@@ -144,6 +208,7 @@ fn hosts_files_block_names_of_sinkhole_addresses() {
         "11 198.51.100.53",
         "12 203.0.113.7",
         "12 2001:db8::7",
+        "16 ads.example",
     ];
     good(hosts, Format::Hosts, &entries);
     for (line, piece) in [

@@ -56,7 +56,7 @@ fn an_invalid_list_leaves_the_previous_one_active() {
     );
 
     fs::write(&file, "192.0.2.2\n").unwrap();
-    assert_eq!(policies.reload().unwrap()[0].entries, 1);
+    assert_eq!(policies.reload().unwrap()[0].file.entries, 1);
     assert_eq!(blocked(&policies), [false, true]);
 
     for broken in [
@@ -95,7 +95,12 @@ fn a_list_without_most_of_its_entries_is_rejected() {
     refused("# all comments\n", "an empty list");
     refused(&ten[..4].concat(), "4 of 10 entries are left");
     fs::write(&file, ten[..5].concat()).unwrap();
-    assert_eq!(policies.reload().unwrap()[0].entries, 5);
+    let file = &policies.reload().unwrap()[0];
+    assert_eq!((file.file.entries, file.fewer), (5, 5));
+    assert!(
+        file.to_string().ends_with(", 5 fewer than before"),
+        "{file}"
+    );
     let reloads = policies.reloads();
     assert_eq!((reloads.ok, reloads.failed, reloads.refused), (1, 0, 3));
 }
@@ -104,9 +109,9 @@ fn a_list_without_most_of_its_entries_is_rejected() {
 fn with_allow_empty_a_list_may_become_empty() {
     let (_folder, file, policies) = policies("192.0.2.1\n192.0.2.2\n192.0.2.3\n", true);
     fs::write(&file, "192.0.2.2\n").unwrap();
-    assert_eq!(policies.reload().unwrap()[0].entries, 1);
+    assert_eq!(policies.reload().unwrap()[0].file.entries, 1);
     fs::write(&file, "").unwrap();
-    assert_eq!(policies.reload().unwrap()[0].entries, 0);
+    assert_eq!(policies.reload().unwrap()[0].file.entries, 0);
     assert_eq!(blocked(&policies), [false, false]);
 }
 

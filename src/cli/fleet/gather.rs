@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
+use super::keep::Unmerged;
 use super::{GRACE, TICK};
 use crate::udp::client::Cancel;
 use crate::udp::fleet::member::Member;
@@ -41,11 +42,22 @@ pub(in crate::cli) struct Gather<S> {
 }
 
 /// The results of a run.
-pub(in crate::cli) struct Gathered<S> {
+pub(in crate::cli) struct Collected<S> {
     pub(in crate::cli) sum: S,
     /// The ranks without a result.
     pub(in crate::cli) missing: Vec<MissingRank>,
     pub(in crate::cli) end: End,
+}
+
+impl<S> Collected<S> {
+    /// Why the results are not merged here: the server is lost, and each rank saves its own result if these are confirmed. A merged
+    /// record would have results that the ranks save too.
+    pub(in crate::cli) fn unmerged(&self, confirms: bool) -> Option<Unmerged> {
+        match &self.end {
+            End::ServerLost(reason) if confirms => Some(Unmerged::ByNone(reason.clone())),
+            _ => None,
+        }
+    }
 }
 
 /// How the wait for results ended.
@@ -118,7 +130,7 @@ impl<S: Sum> Gather<S> {
         member: &Member,
         ranks: Range<u32>,
         cancel: &Cancel,
-    ) -> Gathered<S> {
+    ) -> Collected<S> {
         let mut cancelled: Option<Instant> = None;
         let end = loop {
             match member.reply_within(TICK) {
@@ -147,7 +159,7 @@ impl<S: Sum> Gather<S> {
                 break End::Interrupted;
             }
         };
-        Gathered {
+        Collected {
             sum: self.sum,
             missing: self.missing,
             end,
@@ -185,6 +197,21 @@ mod tests {
         let missing = gather.missing.iter();
         let missing: Vec<_> = missing.map(|of| (of.rank, of.reason.as_str())).collect();
         assert_eq!(missing, [(2, "has too much"), (3, "is late")]);
+    }
+
+    #[test]
+    fn results_are_not_merged_if_each_rank_saves_its_own() {
+        let collected = |end| Collected {
+            sum: 0u64,
+            missing: Vec::new(),
+            end,
+        };
+        let lost = collected(End::ServerLost("it was lost".to_owned()));
+        let reason = Unmerged::ByNone("it was lost".to_owned());
+        assert_eq!(lost.unmerged(true), Some(reason));
+        assert_eq!(lost.unmerged(false), None);
+        assert_eq!(collected(End::Whole).unmerged(true), None);
+        assert_eq!(collected(End::Interrupted).unmerged(true), None);
     }
 
     proptest! {

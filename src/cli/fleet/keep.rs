@@ -7,7 +7,61 @@ use serde::Serialize;
 use super::{GRACE, TICK};
 use crate::cli::error::CliError;
 use crate::udp::client::Cancel;
-use crate::udp::fleet::member::Member;
+use crate::udp::fleet::member::{FleetError, Member};
+
+/// Why the result of a rank is not in a merged record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) enum Unmerged {
+    /// The collector is lost: each rank saves its own result.
+    ByNone(String),
+    /// The collector merges the results of the other ranks.
+    ByOthers(String),
+    /// The connection to the fleet is lost, so that the collector may merge the results of the other ranks.
+    Unknown(String),
+}
+
+impl From<FleetError> for Unmerged {
+    fn from(error: FleetError) -> Self {
+        match error {
+            FleetError::LeftBehind(..) => Self::ByOthers(error.to_string()),
+            error => Self::Unknown(error.to_string()),
+        }
+    }
+}
+
+impl Unmerged {
+    /// Why the ranks are not merged, and what to do with the result of this one, which is in `folder`.
+    pub(in crate::cli) fn sentence(
+        &self,
+        folder: Option<String>,
+        incomplete: Option<String>,
+    ) -> String {
+        let (reason, advice) = match self {
+            Self::ByNone(reason) => (
+                reason,
+                ": put it together with those of the others by `bench merge`",
+            ),
+            Self::ByOthers(reason) => (
+                reason,
+                " and cannot be added to the merged record, which lacks this rank",
+            ),
+            Self::Unknown(reason) => (
+                reason,
+                ": put it together with those of the others by `bench merge`, unless a rank has a merged record, which lacks this rank",
+            ),
+        };
+        let effect = match self {
+            Self::ByOthers(_) => "this rank is not merged with the others",
+            Self::ByNone(_) | Self::Unknown(_) => "the ranks are not merged",
+        };
+        let own = match folder {
+            Some(folder) => format!("the result of this rank is in {folder}{advice}"),
+            None => "--no-save kept this rank from saving its own result".to_owned(),
+        };
+        let incomplete = incomplete.map_or(String::new(), |reason| format!(" ({reason})"));
+        format!("{effect}, as {reason}; {own}{incomplete}")
+    }
+}
 
 /// Sends the result of run number `run` to the collector, and waits until it is saved there. `Some` is the reason why it is not.
 ///
@@ -18,13 +72,15 @@ pub(in crate::cli) fn hand_over(
     run: u32,
     report: &impl Serialize,
     cancel: &Cancel,
-) -> Result<Option<String>, CliError> {
+) -> Result<Option<Unmerged>, CliError> {
     let text = serde_json::to_string(report).map_err(CliError::runtime)?;
-    let saved = match member.send_result(run, &text) {
-        Ok(()) => await_saved(member, run, cancel),
-        Err(error) => Err(error.to_string()),
-    };
-    Ok(saved.err())
+    // The server refuses a rank that is lost before it closes the connection, so that its message has the reason.
+    let sent = member.send_result(run, &text);
+    match (sent, await_saved(member, run, cancel)) {
+        (_, Err(reason)) => Ok(Some(reason)),
+        (Err(error), Ok(())) if member.kept().saved < Some(run) => Ok(Some(error.into())),
+        _ => Ok(None),
+    }
 }
 
 /// Reports to the other ranks that the collector, which is this rank, has saved a run.
@@ -39,7 +95,7 @@ pub(in crate::cli) fn confirm(member: &Member, run: u32, cancel: &Cancel) {
 ///
 /// # Errors
 /// Why it never will.
-fn await_saved(member: &Member, run: u32, cancel: &Cancel) -> Result<(), String> {
+fn await_saved(member: &Member, run: u32, cancel: &Cancel) -> Result<(), Unmerged> {
     let mut cancelled: Option<Instant> = None;
     let mut ended = None;
     loop {
@@ -48,37 +104,64 @@ fn await_saved(member: &Member, run: u32, cancel: &Cancel) -> Result<(), String>
             return Ok(());
         }
         if let Some(reason) = kept.lost {
-            return Err(format!("the rank that collects the results {reason}"));
+            let collector = "the rank that collects the results";
+            return Err(Unmerged::ByNone(format!("{collector} {reason}")));
         }
         if let Some(error) = ended {
-            return Err(error);
+            return Err(Unmerged::from(error));
         }
-        ended = member
-            .reply_within(TICK)
-            .err()
-            .map(|error| error.to_string());
+        ended = member.reply_within(TICK).err();
         // The collector waits for other ranks this long.
         let since = cancel
             .is_cancelled()
             .then(|| *cancelled.get_or_insert_with(Instant::now));
         if since.is_some_and(|since| since.elapsed() > 2 * GRACE) {
-            return Err("the rank that collects the results was interrupted".to_owned());
+            let reason = "the rank that collects the results was interrupted";
+            return Err(Unmerged::Unknown(reason.to_owned()));
         }
     }
 }
 
-/// Why the ranks are not merged, and what to do with the result of this one.
-pub(in crate::cli) fn sentence(
-    folder: Option<String>,
-    reason: &str,
-    incomplete: Option<String>,
-) -> String {
-    let own = match folder {
-        Some(folder) => format!(
-            "the result of this rank is in {folder}: put it together with those of the others by `bench merge`"
-        ),
-        None => "--no-save kept this rank from saving its own result".to_owned(),
-    };
-    let incomplete = incomplete.map_or(String::new(), |reason| format!(" ({reason})"));
-    format!("the ranks are not merged, as {reason}; {own}{incomplete}")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merge_is_advised_only_where_the_ranks_have_their_own_records() {
+        let server = ([127, 0, 0, 1], 5_211).into();
+        let behind = FleetError::LeftBehind(server, "the fleet went on".to_owned());
+        let lost = FleetError::Lost(server, "it was closed".to_owned());
+        let none = Unmerged::ByNone("rank 0 was lost".to_owned());
+        for (reason, words, advises, hedges) in [
+            (
+                none,
+                "the ranks are not merged, as rank 0 was lost",
+                true,
+                false,
+            ),
+            (
+                behind.into(),
+                "this rank is not merged with the others",
+                false,
+                false,
+            ),
+            (
+                lost.into(),
+                "the ranks are not merged, as the server",
+                true,
+                true,
+            ),
+        ] {
+            let sentence = reason.sentence(Some("here".to_owned()), None);
+            assert!(sentence.starts_with(words), "{sentence}");
+            assert_eq!(sentence.contains("`bench merge`"), advises, "{sentence}");
+            assert_eq!(
+                sentence.contains("unless a rank has a merged record"),
+                hedges
+            );
+            assert!(sentence.contains("is in here"));
+            let unsaved = reason.sentence(None, None);
+            assert!(!unsaved.contains("`bench merge`") && unsaved.contains("--no-save"));
+        }
+    }
 }

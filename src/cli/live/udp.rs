@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::Live;
 use super::model::{Count, Finished, Goal, Panel, Phase, Totals, Unit};
 use crate::report::figures::{figure, percent};
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::{Amount, Direction, Mode, Plan};
-use crate::udp::receive::accounting::Latencies;
 use crate::udp::result::{Interval, Measured};
 use crate::units::grouped;
 

@@ -5,7 +5,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::name;
 use crate::cli::error::CliError;
 use crate::cli::exports::Exports;
 use crate::cli::proxy::record::record_of;
@@ -14,7 +13,7 @@ use crate::load::merge::{Merge, RankResult, wall_start};
 use crate::load::result::{Measured, Run};
 use crate::report::export::text::Text;
 use crate::report::export::{Document, Exporter};
-use crate::report::store::histograms::{self, LATENESS, RunHistograms};
+use crate::report::store::histograms::{LATENESS, RunHistograms};
 use crate::report::store::saved::{self, Saved};
 use crate::sys::clock;
 
@@ -61,63 +60,48 @@ pub(super) fn run(exports: Exports, paths: &[PathBuf]) -> Result<(), CliError> {
 
 fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
     let mut merges: BTreeMap<Key, Place> = BTreeMap::new();
+    let names = super::names(paths);
     let mut seen = HashMap::new();
     for (number, path) in paths.iter().enumerate() {
-        let shown = path.display();
         let (record, folder) = match saved::read_runs(path).map_err(CliError::runtime)? {
             (Saved::Proxy(record), folder) => (record, folder),
             (other, _) => {
                 return Err(CliError::Runtime(format!(
-                    "{shown} is a record of kind '{}' and {} one of bench proxy load; merge runs of one command",
+                    "{} is a record of kind '{}' and {} one of bench proxy load; merge runs of one command",
+                    path.display(),
                     other.kind(),
                     paths[0].display()
                 )));
             }
         };
-        let histograms = folder.as_deref().map(histograms::read).transpose();
-        let histograms = histograms.map_err(|error| {
-            CliError::Runtime(format!(
-                "cannot read {} of {shown}: {error}",
-                histograms::NAME
-            ))
-        })?;
-        let histograms = histograms.flatten().unwrap_or_default();
+        let histograms = super::histograms(path, folder.as_deref())?;
         let empty = RunHistograms::default();
-        let name = name(path);
         let mut absent: HashSet<Key> = merges.keys().cloned().collect();
         for (at, (key, run)) in keyed(record.runs).enumerate() {
             absent.remove(&key);
+            if run.fleet.is_some() {
+                return Err(super::merged_already(&names[number]));
+            }
             if let Some(print) = fingerprint(&run)
                 && let Some(first) = seen.insert((key.clone(), print), number)
             {
-                return Err(CliError::Runtime(format!(
-                    "{shown} is a copy of {}: both have the run that began at {}; give each saved run once",
-                    paths[first].display(),
-                    run.started_at.as_deref().unwrap_or_default()
-                )));
+                return Err(super::copy(path, &paths[first], run.started_at.as_deref()));
             }
             let of_run = histograms.get(&at);
             if of_run.is_none() && run.latency_ns.is_some() {
-                return Err(CliError::Runtime(format!(
-                    "{shown} has no {} with run {at}, as a bench of an older version saved it, and percentiles alone cannot be merged; measure again with this bench",
-                    histograms::NAME
-                )));
+                return Err(super::no_histogram(path, at));
             }
             let of_run = of_run.unwrap_or(&empty);
             let place = merges.len();
             let (_, merge, _) = merges.entry(key).or_insert_with(|| {
                 // The runs that earlier records lack.
                 let earlier = (0..number).map(|rank| super::lacks(rank, &paths[rank]));
-                let earlier = earlier.map(|of| MissingRank {
-                    rank: of.rank,
-                    reason: of.reason,
-                });
                 (place, Merge::new(None), earlier.collect())
             });
             let result = RankResult {
                 rank: None,
-                name: &name,
-                host: &name,
+                name: &names[number],
+                host: &names[number],
                 run: &run,
                 latency: &of_run.latency,
                 intended: &of_run.intended,
@@ -130,11 +114,7 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
         }
         for key in absent {
             if let Some((_, _, missing)) = merges.get_mut(&key) {
-                let of = super::lacks(number, path);
-                missing.push(MissingRank {
-                    rank: of.rank,
-                    reason: of.reason,
-                });
+                missing.push(super::lacks(number, path));
             }
         }
     }

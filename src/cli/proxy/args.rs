@@ -126,8 +126,8 @@ pub(super) struct Load {
     /// Processes of the running proxy, to report the CPU time of them and their children
     #[arg(long, value_name = "PID,...", value_parser = list(parse_whole::<u32>), requires = "via", help_heading = "Network")]
     pub(super) server_pid: Option<List<u32>>,
-    /// Destination that the running proxy refuses, for scenarios blocked and udp; for udp an address of this host, if possible: only
-    /// there are datagrams seen that the proxy lets through
+    /// Destination that the running proxy refuses, for scenarios blocked and udp. Scenario udp sees datagrams that pass if it is an unused
+    /// address and port of this host
     #[arg(
         long,
         value_name = "HOST:PORT",

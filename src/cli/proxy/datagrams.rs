@@ -132,11 +132,13 @@ pub(super) fn datagrams(totals: &DatagramTotals) -> String {
         DropCause::OverLimit => "over the limit",
         DropCause::Blocked => "blocked",
         DropCause::Unreachable => "without a server",
+        DropCause::Denied => "denied by this host",
         DropCause::TooBig => "too big",
         DropCause::Refused => "refused",
         DropCause::NoBuffer => "without room to send",
         // The kernel counts a run as one.
         DropCause::QueueFull => "messages without room to receive",
+        DropCause::Closed => "left at a close",
         DropCause::Stopping => "too late",
         DropCause::Unresolved => "without an address",
         DropCause::Fragment => "fragments",

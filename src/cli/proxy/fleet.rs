@@ -3,8 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 
@@ -15,17 +14,18 @@ use super::record;
 use super::run::{self, Started};
 use crate::cli::endpoint::Family;
 use crate::cli::error::CliError;
-use crate::cli::fleet::gather::{Gather, Gathered};
+use crate::cli::fleet::gather::{End, Gather};
+use crate::cli::fleet::keep::{self, Unmerged};
 use crate::cli::fleet::rendezvous::{self, Meeting};
-use crate::cli::fleet::{LaunchArgs, TICK, hash, keep, roster};
+use crate::cli::fleet::{LaunchArgs, TICK, hash, roster};
 use crate::cli::interrupt;
 use crate::cli::saving::Saving;
+use crate::load::measurement::Start;
 use crate::load::merge::Merge;
 use crate::load::plan::{Path, Plan, Scenario};
 use crate::load::result::Measured;
 use crate::load::session::{self, Observer};
-use crate::sys::clock::{self, monotonic_ns};
-use crate::sys::{machine, timer_slack};
+use crate::sys::{clock, machine};
 use crate::udp::client::Cancel;
 use crate::udp::fleet::clock::ServerClock;
 use crate::udp::fleet::launch::Launch;
@@ -209,27 +209,15 @@ impl Rank<'_> {
         Ok(None)
     }
 
-    /// Sends a result to the collector and waits until it is saved there.
-    ///
-    /// # Errors
-    /// The collector is lost: the result is saved here.
-    fn hand_over(&self, number: u32, report: &Report, measured: &Measured) -> Result<(), CliError> {
-        let Some(reason) = keep::hand_over(&self.member, number, report, &self.cancel)? else {
-            return Ok(());
-        };
-        let folder = record::save(self.saving, self.started, measured)?;
-        let folder = folder.map(|folder| folder.display().to_string());
-        Err(CliError::Runtime(keep::sentence(folder, &reason, None)))
-    }
-
-    fn sleep_until(&self, ns: u64) {
-        let _ = timer_slack::tighten();
-        while !self.cancel.is_cancelled() {
-            let left = Duration::from_nanos(ns.saturating_sub(monotonic_ns()));
-            if left.is_zero() {
-                return;
+    /// Saves the run of this rank alone, as a record of its own: earlier runs may be merged. Returns the outcome of the command.
+    fn save(&self, measured: &Measured, reason: &Unmerged) -> CliError {
+        let folder = record::save(self.saving, self.started, measured);
+        match folder {
+            Err(error) => error,
+            Ok(folder) => {
+                let folder = folder.map(|folder| folder.display().to_string());
+                CliError::Runtime(reason.sentence(folder, None))
             }
-            thread::sleep(left.min(TICK));
         }
     }
 }
@@ -244,14 +232,12 @@ impl Observer for Rank<'_> {
     }
 
     /// The clock is estimated before each measurement, so that its drift does not add up.
-    fn start(&mut self) -> Result<(), CliError> {
+    fn start(&mut self) -> Result<Start, CliError> {
         self.clock = self.member.clock().map_err(CliError::runtime)?;
         self.member.ready(self.number).map_err(CliError::runtime)?;
         self.at_ns = self.await_start()?;
-        if let Some(at_ns) = self.at_ns {
-            self.sleep_until(self.clock.here(at_ns));
-        }
-        Ok(())
+        let start = self.at_ns.map(|ns| Start::At(self.clock.here(ns)));
+        Ok(start.unwrap_or(Start::Now))
     }
 
     /// The ranks measure the same paths, so that their measurements have the same numbers.
@@ -270,16 +256,24 @@ impl Observer for Rank<'_> {
                 let reason = format!("the run is incomplete: {reason}");
                 self.incomplete.get_or_insert(reason);
             }
-            return self.hand_over(number, &report, &measured);
+            let unmerged = keep::hand_over(&self.member, number, &report, &self.cancel)?;
+            return unmerged.map_or(Ok(()), |reason| Err(self.save(&measured, &reason)));
         };
         let mut gather = Gather::new(number, self.at_ns, Merge::new(self.at_ns));
         gather.add(self.launch.rank, &report);
-        let done = self.member.send_result(number, "");
-        done.map_err(CliError::runtime)?;
+        // The wait for the other results finds a server that is lost.
+        let _ = self.member.send_result(number, "");
         let size = self.launch.size;
-        let Gathered { sum, missing, .. } = gather.collect(&self.member, 0..size, &self.cancel);
-        output.finished(sum.finish(u64::from(size), missing))?;
-        keep::confirm(&self.member, number, &self.cancel);
+        let collected = gather.collect(&self.member, 0..size, &self.cancel);
+        if let Some(reason) = collected.unmerged(self.member.kept().confirms) {
+            return Err(self.save(&measured, &reason));
+        }
+        let is_whole = collected.end == End::Whole;
+        let merged = collected.sum.finish(u64::from(size), collected.missing);
+        output.finished(merged)?;
+        if is_whole {
+            keep::confirm(&self.member, number, &self.cancel);
+        }
         Ok(())
     }
 

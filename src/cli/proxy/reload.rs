@@ -13,7 +13,7 @@ use crate::blocklist::load::LoadedFile;
 use crate::cli::error::{CliError, print_line};
 use crate::protocol::Credentials;
 use crate::proxy::rules::Rules;
-use crate::sys::{local, sched_policy};
+use crate::sys::{local, reopen, sched_policy};
 
 /// Interval of checks for changed files. A file is read once it is unchanged between two checks.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -105,7 +105,7 @@ impl Files {
             Ok(files) => {
                 for file in files {
                     print_line(&format!("reloaded {file}"));
-                    warn_of_skipped(&file);
+                    warn_of_skipped(&file.file);
                 }
             }
             Err(error) => {
@@ -120,7 +120,10 @@ impl Files {
         let mut seen = users.seen.lock().unwrap_or_else(PoisonError::into_inner);
         *seen = FileStates::of([users.file.as_path()]);
         let file = users.file.display();
-        match (read_users(&users.file), &self.rules.settings.credentials) {
+        match (
+            parse_users(&users.file, reopen::text(&users.file)),
+            &self.rules.settings.credentials,
+        ) {
             (Ok(new), Some(credentials)) => {
                 print_line(&format!("reloaded {file}: {} users", new.len()));
                 credentials.replace(new);
@@ -162,7 +165,11 @@ fn follow_local_addresses(rules: &Rules, changes: &mut local::Changes) {
 
 /// Reads a file of users.
 pub(super) fn read_users(file: &Path) -> Result<Credentials, UsersError> {
-    let text = fs::read_to_string(file).map_err(|error| {
+    parse_users(file, fs::read_to_string(file))
+}
+
+fn parse_users(file: &Path, text: io::Result<String>) -> Result<Credentials, UsersError> {
+    let text = text.map_err(|error| {
         UsersError::Unreadable(format!("cannot read {}: {error}", file.display()))
     })?;
     Credentials::parse(&text)

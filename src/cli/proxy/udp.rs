@@ -280,7 +280,8 @@ fn running(args: &Load, user: Option<&User>, at: &Endpoint) -> Result<Vec<Route>
     for protocol in protocols {
         routes.push(route(protocol, None));
         if let (RequestProtocolArg::Socks5, Some(blocked)) = (protocol, &args.blocked) {
-            routes.push(route(protocol, Some(Blocked::named(blocked.clone()))));
+            let blocked = Blocked::named(blocked.clone(), address.ip());
+            routes.push(route(protocol, Some(blocked)));
         }
     }
     Ok(routes)

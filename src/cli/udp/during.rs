@@ -1,4 +1,4 @@
-//! What is written during the runs of `bench udp`: JSON lines and the interval log.
+//! Output during the runs of `bench udp`: JSON lines and the interval log.
 
 use crate::cli::during::{Hlog, JsonStream};
 use crate::cli::error::{self, CliError};
@@ -8,8 +8,8 @@ use crate::report::export::hlog;
 use crate::report::export::json_stream::Line;
 use crate::report::model::{Meta, UdpRecord};
 use crate::stats::latency::Latency;
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::Direction;
-use crate::udp::receive::accounting::Latencies;
 use crate::udp::result::{Interval, Measured, Run};
 
 /// The outputs during the runs.

@@ -14,8 +14,9 @@ use crate::cli::args::Udp;
 use crate::cli::endpoint::Family;
 use crate::cli::error::CliError;
 use crate::cli::fleet::gather::{End, Gather};
+use crate::cli::fleet::keep::{self, Unmerged};
 use crate::cli::fleet::rendezvous::{self, Meeting};
-use crate::cli::fleet::{LaunchArgs, hash, keep, roster};
+use crate::cli::fleet::{LaunchArgs, hash, roster};
 use crate::cli::interrupt;
 use crate::sys::affinity;
 use crate::udp::client::{self, Cancel, Observer, Start};
@@ -286,17 +287,16 @@ impl Fleet<'_> {
             // The wait for the other results finds a server that is lost.
             let _ = self.member.send_result(number, "");
         }
-        let gathered = gather.collect(&self.member, self.place.ranks(), &self.cancel);
-        if let (End::ServerLost(reason), Some(own)) = (&gathered.end, own)
-            && self.member.kept().confirms
-        {
-            // The other ranks save their own results too, which can be merged with this one.
-            let incomplete = self.write(one, own, output)?;
-            return Err(one.runtime(keep::sentence(output.folder(), reason, incomplete)));
+        let collected = gather.collect(&self.member, self.place.ranks(), &self.cancel);
+        if let Some(reason) = collected.unmerged(self.member.kept().confirms) {
+            return Err(match own {
+                Some(own) => save(self.args, one, own, &reason),
+                None => one.runtime(RECEIVER_LOST),
+            });
         }
-        let is_whole = gathered.end == End::Whole;
-        let nothing = nothing(&gathered.missing);
-        let merged = merged(gathered, self.place.senders());
+        let is_whole = collected.end == End::Whole;
+        let nothing = nothing(&collected.missing);
+        let merged = merged(collected, self.place.senders());
         if merged.is_empty() {
             return Err(one.runtime(nothing));
         }
@@ -324,8 +324,12 @@ impl Fleet<'_> {
     }
 }
 
-/// Saves the result of this rank alone. Returns the outcome of the command, which is not complete.
-fn save(args: &Udp, one: &Ready, own: Vec<Measured>, reason: &str) -> CliError {
+/// What rank 0, which only receives, reports if it is lost to its own server.
+const RECEIVER_LOST: &str = "the ranks are not merged, as the server of the fleet lost this one; the others save their own results: put these together by `bench merge`";
+
+/// Saves the result of this rank alone, as a record of its own: earlier runs may be merged. Returns the outcome of the command, which
+/// is not complete.
+fn save(args: &Udp, one: &Ready, own: Vec<Measured>, reason: &Unmerged) -> CliError {
     let incomplete = own.iter().find_map(lost);
     let written = Output::of_rank(args).and_then(|mut output| {
         output.next(&one.planned.settings);
@@ -337,7 +341,7 @@ fn save(args: &Udp, one: &Ready, own: Vec<Measured>, reason: &str) -> CliError {
     });
     match written {
         Err(error) => error,
-        Ok(folder) => one.runtime(keep::sentence(folder, reason, incomplete)),
+        Ok(folder) => one.runtime(reason.sentence(folder, incomplete)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::fleet::gather::{Gathered, Sum};
+use crate::cli::fleet::gather::{Collected, Sum};
 use crate::sys::machine;
 use crate::udp::merge::{Merge, RankResult, SavedHistogram, more};
 use crate::udp::result::{Measured, MissingRank, Run};
@@ -100,11 +100,11 @@ impl Sum for Directions {
 }
 
 /// The merged runs, one for each direction, of a fleet of `size` ranks that send.
-pub(super) fn merged(gathered: Gathered<Directions>, size: u64) -> Vec<Measured> {
-    let merges = gathered.sum.0.into_iter();
+pub(super) fn merged(collected: Collected<Directions>, size: u64) -> Vec<Measured> {
+    let merges = collected.sum.0.into_iter();
     let merges = merges.filter(|merge| !merge.is_empty());
     merges
-        .map(|merge| merge.finish(size, gathered.missing.clone()))
+        .map(|merge| merge.finish(size, collected.missing.clone()))
         .collect()
 }
 

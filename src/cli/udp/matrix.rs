@@ -6,9 +6,9 @@ use crate::cli::args::Udp;
 use crate::cli::error::CliError;
 use crate::cli::list::List;
 use crate::engine::{EngineChoice, EngineKind, UringReceive, UringSettings, ZeroCopy};
+use crate::udp::plan::SpinChoice;
 use crate::udp::plan::traffic::{Ecn, TrafficOptions};
 use crate::udp::plan::{Df, Offload};
-use crate::udp::send::spin::SpinChoice;
 
 /// Most settings of a comparison. More do not fit a screen, and each has a server and histograms.
 const MAX_SETTINGS: usize = 64;

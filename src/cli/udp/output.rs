@@ -27,8 +27,8 @@ use crate::report::model::{Distributed, UdpRecord};
 use crate::report::store::atomic_file::AtomicFile as File;
 use crate::report::store::{Ledger, RunFolder};
 use crate::udp::client::{Observer, Packet};
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::Direction;
-use crate::udp::receive::accounting::Latencies;
 use crate::udp::result::{Interval, Measured};
 
 /// Destinations of runs.

@@ -23,10 +23,9 @@ use crate::udp::fleet::share;
 use crate::udp::placement::{self, Choice, Placement};
 use crate::udp::plan::sizes::SizePattern;
 use crate::udp::plan::traffic::{Gap, TrafficOptions};
-use crate::udp::plan::{Amount, Direction, INTERVALS, Mode, Plan};
+use crate::udp::plan::{Amount, Direction, INTERVALS, Mode, Plan, SpinChoice};
 use crate::udp::result;
 use crate::udp::result::Requested;
-use crate::udp::send::spin::SpinChoice;
 
 /// Default message bytes.
 const DEFAULT_BYTES: u64 = 100_000_000;
@@ -440,9 +439,7 @@ fn mode(args: &Udp, of: &Combination, chunk: f64) -> Result<Mode, CliError> {
         (_, pps) if args.round_trip.round_trip => Ok(Mode::RoundTrip(pps)),
         (Some(rate), _) => {
             let pps = rate / 8.0 / chunk;
-            if !(crate::udp::send::pacing::MIN_PPS..=crate::udp::send::pacing::MAX_PPS)
-                .contains(&pps)
-            {
+            if !(crate::udp::plan::MIN_PPS..=crate::udp::plan::MAX_PPS).contains(&pps) {
                 return Err(CliError::Usage(format!(
                     "--rate {rate} is {pps} datagrams of {chunk} bytes a second, which cannot be paced; choose another rate or --chunk"
                 )));

@@ -1,4 +1,4 @@
-//! How a merged run ended.
+//! Whether a merged run is complete, and why not.
 
 use crate::load::fleet::{MissingRank, Rank};
 use crate::load::result::Run;

@@ -3,12 +3,11 @@
 //! The merged run is that of all requests: whichever rank sent a request, and in whichever order the ranks are added, the figures are
 //! equal. A [`Merge`] holds the sums and a row for each rank; memory for histograms does not grow with the number of ranks.
 
+mod check;
 mod completeness;
 mod settings;
 
 use std::collections::BTreeMap;
-
-use thiserror::Error;
 
 use super::error::ErrorKind;
 use super::fleet::{Fleet, MissingRank, Rank};
@@ -18,53 +17,11 @@ use crate::stats::latency::{Latency, Summary};
 use crate::stats::saved_histogram::SavedHistogram;
 use crate::stats::spread::Spread;
 use crate::stats::union::Union;
+pub use crate::udp::merge::MergeError;
 use settings::Settings;
 
 /// Most warnings of a merged run.
 const MOST_WARNINGS: usize = 32;
-
-/// Why a run cannot be merged.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum MergeError {
-    /// The runs have other settings.
-    #[error(
-        "{name} has other settings than {first}: {key} is {there} instead of {here}; merge runs of one command line"
-    )]
-    Settings {
-        /// The run.
-        name: String,
-        /// The first run.
-        first: String,
-        /// The key of the setting.
-        key: String,
-        /// Its value in the first run.
-        here: String,
-        /// Its value in this run.
-        there: String,
-    },
-    /// A run of scenario udp.
-    #[error("{0} has runs of scenario udp, which cannot be merged; merge runs of bench udp")]
-    Datagrams(String),
-    /// A run that is merged already.
-    #[error("{0} is merged already; merge the runs that it was merged from")]
-    Merged(String),
-    /// A histogram contradicts the record.
-    #[error(
-        "{name} has a histogram that contradicts its record: {figure} of {histogram} is {saved} in the histogram and {recorded} in the record; one of them was changed after it was saved"
-    )]
-    Histogram {
-        /// The run.
-        name: String,
-        /// The histogram.
-        histogram: &'static str,
-        /// The first figure that differs.
-        figure: &'static str,
-        /// The figure by the histogram.
-        saved: String,
-        /// The figure in the record.
-        recorded: String,
-    },
-}
 
 /// The result of a rank.
 #[derive(Debug, Clone, Copy)]
@@ -155,9 +112,11 @@ impl Merge {
     pub fn add(&mut self, result: RankResult<'_>) -> Result<(), MergeError> {
         let RankResult { name, run, .. } = result;
         self.check(&result)?;
-        match self.ranks.is_empty() {
-            true => self.begin(run),
-            false => settings::shared(&mut self.run.requested, &run.requested),
+        if self.ranks.is_empty() {
+            self.first = Some((settings::of(run), name.to_owned()));
+            self.begin(run);
+        } else {
+            settings::shared(&mut self.run.requested, &run.requested);
         }
         let sum = &mut self.run;
         sum.complete &= run.complete;
@@ -183,7 +142,7 @@ impl Merge {
         Ok(())
     }
 
-    fn check(&mut self, result: &RankResult<'_>) -> Result<(), MergeError> {
+    fn check(&self, result: &RankResult<'_>) -> Result<(), MergeError> {
         let RankResult { name, run, .. } = *result;
         if run.udp.is_some() || run.scenario == "udp" {
             return Err(MergeError::Datagrams(name.to_owned()));
@@ -191,40 +150,11 @@ impl Merge {
         if run.fleet.is_some() {
             return Err(MergeError::Merged(name.to_owned()));
         }
-        for (histogram, saved, summary) in [
-            ("the latency", result.latency, &run.latency_ns),
-            (
-                "the latency from the intended start",
-                result.intended,
-                &run.latency_from_intended_ns,
-            ),
-            ("the lateness", result.lateness, &run.lateness_ns),
-        ] {
-            if let Some(found) = saved.contradiction(&summary.unwrap_or_default()) {
-                return Err(MergeError::Histogram {
-                    name: name.to_owned(),
-                    histogram,
-                    figure: found.figure,
-                    saved: found.saved,
-                    recorded: found.recorded,
-                });
-            }
+        if let Some((first, first_name)) = &self.first {
+            first.check(first_name, name, &settings::of(run))?;
         }
-        let settings = Settings::of(run);
-        let Some((first, first_name)) = &self.first else {
-            self.first = Some((settings, name.to_owned()));
-            return Ok(());
-        };
-        match first.difference(&settings) {
-            None => Ok(()),
-            Some((key, here, there)) => Err(MergeError::Settings {
-                name: name.to_owned(),
-                first: first_name.clone(),
-                key,
-                here,
-                there,
-            }),
-        }
+        check::histograms(result)?;
+        check::counts(result)
     }
 
     /// Takes what all ranks share from the first one.

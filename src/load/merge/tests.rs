@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::load::result::{Errors, Requested};
+use crate::stats::latency::OutOfRange;
 use crate::units::listed;
 
 /// A request: its latency and its lateness if it was answered.
@@ -194,6 +195,43 @@ fn runs_of_other_settings_are_refused_by_name() {
         ),
         "{counts}"
     );
+    for (change, words) in [
+        (
+            (|run| run.requests += 1) as fn(&mut Run),
+            "rank 1 contradicts itself: the answered requests are 3 and their latencies are 2;",
+        ),
+        (
+            |run| run.bytes -= 1,
+            "the bytes are 127 and those of the requests are 128;",
+        ),
+        (
+            |run| run.errors.timeout += 5,
+            "the errors are 1 and those of all kinds are 6;",
+        ),
+        (
+            |run| run.errors.total += 5,
+            "the errors are 6 and those of all kinds are 1;",
+        ),
+    ] {
+        let error = refused(change);
+        assert!(error.contains(words), "{error}");
+    }
+    // A run that is refused does not count as the first one.
+    let (mut merge, mut other) = (Merge::new(None), sample());
+    other.run.requested.connections = 9;
+    other.run.requests += 1;
+    other.run.protocol = None;
+    add(&mut merge, 0, &other).unwrap_err();
+    add(&mut merge, 1, &sample()).unwrap();
+}
+
+#[test]
+fn bulk_data_has_no_latencies() {
+    let mut bulk = measured(&[]);
+    bulk.run.scenario = "bulk".into();
+    bulk.run.requested.message = None;
+    (bulk.run.requests, bulk.run.bytes) = (4, 1_000_000);
+    add(&mut Merge::new(None), 0, &bulk).unwrap();
 }
 
 #[test]
@@ -302,6 +340,12 @@ fn figures_of_a_hostile_file_saturate() {
     let mut of = measured(&[]);
     of.run.requests = u64::MAX;
     of.run.bytes = u64::MAX;
+    let too_long = OutOfRange {
+        too_long: u64::MAX,
+        ..OutOfRange::default()
+    };
+    of.latency.absorb_totals(0, too_long);
+    of.run.latency_ns = Some(of.latency.summary());
     of.run.errors = Errors {
         total: u64::MAX,
         reset: u64::MAX,
@@ -340,6 +384,7 @@ proptest! {
     #[test]
     fn no_numbers_of_another_process_panic(
         ranks in prop::collection::vec((any_histogram(), any::<[u64; 4]>(), any::<[f64; 4]>(), any::<Option<u64>>()), 1..4),
+        agrees in prop::bool::weighted(0.8),
         origin: Option<u64>,
     ) {
         let mut merge = Merge::new(origin);
@@ -350,6 +395,11 @@ proptest! {
             run.requested.rate_per_s = Some(numbers[1]);
             (run.cpu.proxy_user_s, run.cpu.proxy_system_s) = (Some(numbers[2]), Some(numbers[3]));
             run.latency_ns = *figures;
+            if agrees {
+                run.requests = figures.map_or(0, |of| of.count.saturating_add(of.out_of_range.too_long));
+                run.bytes = run.requests.saturating_mul(64);
+                run.errors.reset = run.errors.total;
+            }
             let _ = merge.add(RankResult {
                 rank: None,
                 name: "rank",

@@ -153,7 +153,8 @@ impl Client {
                 }
             }
         }
-        Ok(!all || !self.unsent.is_empty())
+        // The last byte of an answer may come with a short read.
+        Ok(!all || !self.unsent.is_empty() || self.is_done())
     }
 
     /// Decodes the client's first bytes, `bytes` of which are new.

@@ -21,21 +21,36 @@ pub struct Client {
 }
 
 impl Client {
-    /// Takes bytes of the proxy. A refusal is complete with its head; its body is ignored.
+    /// Takes bytes of the proxy. Interim responses may precede the final one (RFC 9110, section 15.2). A refusal is complete with
+    /// its head; its body is ignored.
     pub fn push(&mut self, bytes: &[u8]) -> ClientStep {
-        match self.head.push(bytes) {
-            Progress::More => ClientStep::More,
-            Progress::TooLong => ClientStep::Bad(format!(
-                "the response's head has more than {MAX_HEAD} bytes"
-            )),
-            Progress::Wrong(detail) => ClientStep::Bad(detail.to_owned()),
-            Progress::Whole(early) => match status(self.head.lines().0) {
-                Some((200..=299, _)) => ClientStep::Open {
-                    early: early.to_vec(),
-                },
-                Some((code, detail)) => ClientStep::Refused { code, detail },
-                None => ClientStep::Bad("the response is not HTTP/1".to_owned()),
-            },
+        let mut rest = bytes;
+        loop {
+            let early = match self.head.push(rest) {
+                Progress::More => return ClientStep::More,
+                Progress::TooLong => {
+                    return ClientStep::Bad(format!(
+                        "the response's head has more than {MAX_HEAD} bytes"
+                    ));
+                }
+                Progress::Wrong(detail) => return ClientStep::Bad(detail.to_owned()),
+                Progress::Whole(early) => early,
+            };
+            let status = status(self.head.lines().0);
+            match status {
+                Some((200..=299, _)) => {
+                    return ClientStep::Open {
+                        early: early.to_vec(),
+                    };
+                }
+                // 101 ends HTTP, so that no other response follows it.
+                Some((100 | 102..=199, _)) => {
+                    self.head = Head::default();
+                    rest = early;
+                }
+                Some((code, detail)) => return ClientStep::Refused { code, detail },
+                None => return ClientStep::Bad("the response is not HTTP/1".to_owned()),
+            }
         }
     }
 }

@@ -310,6 +310,20 @@ fn a_client_reads_a_response_in_any_split_and_rejects_others() {
             ClientStep::Open { early: Vec::new() }
         );
     }
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\nhi";
+    for at in 0..interim.len() - 2 {
+        let mut client = client::Client::default();
+        assert_eq!(client.push(&interim[..at]), ClientStep::More, "{at}");
+        assert_eq!(
+            client.push(&interim[at..]),
+            ClientStep::Open {
+                early: b"hi".to_vec()
+            }
+        );
+    }
+    let mut client = client::Client::default();
+    let switched = client.push(b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
+    assert!(matches!(switched, ClientStep::Refused { code: 101, .. }));
     for response in [
         "SSH-2.0-x\r\n\r\n",
         "HTTP/1.1 20 OK\r\n\r\n",

@@ -19,7 +19,7 @@ use serde_json::ser::Formatter;
 
 use crate::dates::rfc3339;
 use crate::proxy::associations::record::AssociationRecord;
-use crate::proxy::datagrams::record::{DropCause, FlowRecord};
+use crate::proxy::datagrams::record::{DropCause, Drops, FlowRecord};
 use crate::proxy::record::{ConnectionRecord, Decision};
 
 /// The keys of a line.
@@ -48,51 +48,33 @@ struct Line<'a> {
 
 /// The keys of a flow's line.
 #[derive(Serialize)]
-struct FlowLine<'a> {
+struct FlowLine<'a, D> {
     #[serde(flatten)]
     line: Line<'a>,
     datagrams_to_server: u64,
     datagrams_to_client: u64,
-    drops: FlowDrops,
-}
-
-/// The causes that a datagram of an open flow may be dropped for.
-#[derive(Serialize)]
-struct FlowDrops {
-    unreachable: u64,
-    too_big: u64,
-    refused: u64,
-    no_buffer: u64,
-    queue_full: u64,
-    unasked: u64,
+    drops: D,
 }
 
 /// The keys of an association's line.
 #[derive(Serialize)]
-struct AssociationLine<'a> {
+struct AssociationLine<'a, D> {
     #[serde(flatten)]
     line: Line<'a>,
     datagrams_to_server: u64,
     datagrams_to_client: u64,
     destinations: u64,
-    drops: AssociationDrops,
+    drops: D,
 }
 
-/// The causes that a datagram of an association may be dropped for.
-#[derive(Serialize)]
-struct AssociationDrops {
-    over_limit: u64,
-    blocked: u64,
-    unreachable: u64,
-    too_big: u64,
-    refused: u64,
-    no_buffer: u64,
-    queue_full: u64,
-    unresolved: u64,
-    fragment: u64,
-    bad_header: u64,
-    wrong_source: u64,
-    unasked: u64,
+/// Dropped datagrams as an object whose keys are the names of these causes.
+struct ByCause<'a, I>(&'a Drops, fn() -> I);
+
+impl<I: Iterator<Item = DropCause>> Serialize for ByCause<'_, I> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let &Self(drops, causes) = self;
+        serializer.collect_map(causes().map(|cause| (cause.name(), drops.of(cause))))
+    }
 }
 
 #[derive(Serialize)]
@@ -128,7 +110,6 @@ pub fn write(record: &ConnectionRecord, lines: &mut Vec<u8>) {
 /// Appends the line of a flow.
 pub fn write_flow(record: &FlowRecord, lines: &mut Vec<u8>) {
     let client = record.client.to_string();
-    let drops = |cause| record.drops.of(cause);
     let line = FlowLine {
         line: Line {
             time: rfc3339(record.opened_at),
@@ -149,21 +130,13 @@ pub fn write_flow(record: &FlowRecord, lines: &mut Vec<u8>) {
         },
         datagrams_to_server: record.to_server.datagrams,
         datagrams_to_client: record.to_client.datagrams,
-        drops: FlowDrops {
-            unreachable: drops(DropCause::Unreachable),
-            too_big: drops(DropCause::TooBig),
-            refused: drops(DropCause::Refused),
-            no_buffer: drops(DropCause::NoBuffer),
-            queue_full: drops(DropCause::QueueFull),
-            unasked: drops(DropCause::Unasked),
-        },
+        drops: ByCause(&record.drops, DropCause::of_open_flows),
     };
     add(&line, lines);
 }
 
 /// Appends the line of an association.
 pub fn write_association(record: &AssociationRecord, lines: &mut Vec<u8>) {
-    let drops = |cause| record.drops.of(cause);
     let first = record.first.as_ref();
     let decision = first.map(|first| &first.decision);
     let line = AssociationLine {
@@ -187,20 +160,7 @@ pub fn write_association(record: &AssociationRecord, lines: &mut Vec<u8>) {
         datagrams_to_server: record.to_server.datagrams,
         datagrams_to_client: record.to_client.datagrams,
         destinations: record.destinations,
-        drops: AssociationDrops {
-            over_limit: drops(DropCause::OverLimit),
-            blocked: drops(DropCause::Blocked),
-            unreachable: drops(DropCause::Unreachable),
-            too_big: drops(DropCause::TooBig),
-            refused: drops(DropCause::Refused),
-            no_buffer: drops(DropCause::NoBuffer),
-            queue_full: drops(DropCause::QueueFull),
-            unresolved: drops(DropCause::Unresolved),
-            fragment: drops(DropCause::Fragment),
-            bad_header: drops(DropCause::BadHeader),
-            wrong_source: drops(DropCause::WrongSource),
-            unasked: drops(DropCause::Unasked),
-        },
+        drops: ByCause(&record.drops, DropCause::of_associations),
     };
     add(&line, lines);
 }
@@ -364,7 +324,7 @@ pub(super) mod tests {
              \"user\":null,\"protocol\":\"udp\",\"asked\":\"dns.example:53\",\"server\":\"192.0.2.1:53\",\"decision\":\"allowed\",\
              \"entry\":null,\"to_server\":2000,\"to_client\":3000,\"connect_seconds\":null,\"seconds\":2.5,\
              \"ended\":\"idle_timeout\",\"detail\":null,\"datagrams_to_server\":2,\"datagrams_to_client\":3,\
-             \"drops\":{\"unreachable\":0,\"too_big\":4,\"refused\":0,\"no_buffer\":0,\"queue_full\":0,\"unasked\":0}}\n"
+             \"drops\":{\"unreachable\":0,\"denied\":0,\"too_big\":4,\"refused\":0,\"no_buffer\":0,\"queue_full\":0,\"closed\":0,\"unasked\":0}}\n"
         );
     }
 

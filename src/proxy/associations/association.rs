@@ -5,48 +5,37 @@ use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use super::backend::Backend;
 use super::counters::AssociationCounters;
 use super::destinations::Destinations;
 use super::handle::Opening;
 use super::lookups::OfAssociation;
 use super::own::{OwnSocket, OwnSockets};
-use crate::proxy::datagrams::record::{DropCause, Drops, Traffic};
-use crate::proxy::datagrams::transmit::Outcome;
+use crate::proxy::datagrams::backend::Backend;
+use crate::proxy::datagrams::record::{DropCause, Drops, Outcome, Traffic};
+use crate::proxy::datagrams::sockets::{End, Socket, SocketId, Sockets};
 use crate::proxy::rules::is_own;
-use crate::proxy::slab::Key;
+use crate::proxy::slab::{Key, Slab};
 use crate::proxy::timers::{Timer, Timers};
 use crate::sys::clock::realtime_ns;
 use crate::sys::{datagrams, socket};
 
-/// A socket of an association.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// The client's relay socket.
-    Client,
-    /// The socket for destinations of IPv4.
-    V4,
-    /// The socket for destinations of IPv6.
-    V6,
-}
-
-impl End {
-    pub(super) const ALL: [Self; 3] = [Self::Client, Self::V4, Self::V6];
-
-    pub(super) fn of(address: SocketAddr) -> Self {
-        match address {
-            SocketAddr::V4(_) => Self::V4,
-            SocketAddr::V6(_) => Self::V6,
-        }
+/// The socket for destinations of the family of this address.
+pub(super) fn end_of(address: SocketAddr) -> End {
+    match address {
+        SocketAddr::V4(_) => End::Server,
+        SocketAddr::V6(_) => End::ServerV6,
     }
 }
 
 /// An association.
 pub(super) struct Association {
     pub(super) opening: Box<Opening>,
+    /// By [`End`].
+    sockets: [Option<Socket>; End::ALL.len()],
+    /// The addresses of the sockets for destinations.
+    own: Vec<OwnSocket>,
     /// The source of the client's datagrams, once it is known. The relay socket is connected to it.
     pub(super) client: Option<SocketAddr>,
-    outgoing: [Option<(UdpSocket, OwnSocket)>; 2],
     pub(super) destinations: Destinations,
     pub(super) lookups: OfAssociation,
     pub(super) to_server: Traffic,
@@ -54,41 +43,45 @@ pub(super) struct Association {
     pub(super) drops: Drops,
     /// The longest datagrams that are sent to the client in runs.
     pub(super) longest_segment: u16,
-    /// The sockets that may have datagrams, and are in the queue of the backend.
-    is_ready: [bool; 3],
     pub(super) opened_at: u64,
     pub(super) last: u64,
     pub(super) timer: Timer,
 }
 
+impl Sockets for Slab<Association> {
+    fn get(&self, id: SocketId) -> Option<&Socket> {
+        Self::get(self, id.key)?.socket(id.end)
+    }
+
+    fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
+        let sockets = &mut Self::get_mut(self, id.key)?.sockets;
+        sockets.get_mut(id.end as usize)?.as_mut()
+    }
+}
+
 impl Association {
     /// An association without datagrams.
-    pub(super) fn new(opening: Box<Opening>, now: u64) -> Self {
+    pub(super) fn new(opening: Box<Opening>, relay: Socket, now: u64) -> Self {
         let is_v6 = opening.client.is_ipv6();
         Self {
             opening,
+            sockets: [Some(relay), None, None],
+            own: Vec::new(),
             client: None,
-            outgoing: [None, None],
             destinations: Destinations::new(is_v6),
             lookups: OfAssociation::default(),
             to_server: Traffic::default(),
             to_client: Traffic::default(),
             drops: Drops::default(),
             longest_segment: u16::MAX,
-            is_ready: [false; 3],
             opened_at: realtime_ns(),
             last: now,
             timer: Timer::default(),
         }
     }
 
-    pub(super) fn socket(&self, end: End) -> Option<&UdpSocket> {
-        let [v4, v6] = &self.outgoing;
-        match end {
-            End::Client => Some(&self.opening.relay),
-            End::V4 => v4.as_ref().map(|(socket, _)| socket),
-            End::V6 => v6.as_ref().map(|(socket, _)| socket),
-        }
+    pub(super) fn socket(&self, end: End) -> Option<&Socket> {
+        self.sockets.get(end as usize)?.as_ref()
     }
 
     /// The only source of the client's datagrams.
@@ -112,7 +105,9 @@ impl Association {
     /// # Errors
     /// As connect(2).
     pub(super) fn connect(&mut self, source: SocketAddr) -> io::Result<()> {
-        self.opening.relay.connect(source)?;
+        if let Some(relay) = self.socket(End::Client) {
+            relay.socket().connect(source)?;
+        }
         self.client = Some(source);
         Ok(())
     }
@@ -128,25 +123,21 @@ impl Association {
         backend: &mut impl Backend,
         own: &Arc<OwnSockets>,
     ) -> io::Result<()> {
-        let [v4, v6] = &mut self.outgoing;
-        let (place, ip): (_, IpAddr) = match end {
-            End::V6 => (v6, Ipv6Addr::UNSPECIFIED.into()),
-            End::Client | End::V4 => (v4, Ipv4Addr::UNSPECIFIED.into()),
+        let ip: IpAddr = match end {
+            End::ServerV6 => Ipv6Addr::UNSPECIFIED.into(),
+            End::Client | End::Server => Ipv4Addr::UNSPECIFIED.into(),
         };
-        if place.is_none() {
-            let socket = datagrams::bind(SocketAddr::new(ip, 0))?;
-            set_buffers(&socket, self.opening.has_large_buffers);
-            let address = socket.local_addr()?;
-            backend.open(end, key, &socket)?;
-            *place = Some((socket, own.add(address)));
-        }
+        let Some(place @ None) = self.sockets.get_mut(end as usize) else {
+            return Ok(());
+        };
+        let socket = datagrams::bind(SocketAddr::new(ip, 0))?;
+        set_buffers(&socket, self.opening.has_large_buffers);
+        let address = socket.local_addr()?;
+        let socket = Socket::from(socket);
+        backend.open(SocketId { key, end }, &socket)?;
+        *place = Some(socket);
+        self.own.push(own.add(address));
         Ok(())
-    }
-
-    /// Sets whether a socket may have datagrams. Returns whether it had before.
-    pub(super) fn set_ready(&mut self, end: End, is_ready: bool) -> bool {
-        let place = self.is_ready.get_mut(end as usize);
-        place.is_some_and(|place| mem::replace(place, is_ready))
     }
 
     /// Whether the client sends over IPv6.
@@ -161,15 +152,10 @@ impl Association {
         timers.set(key, &mut self.timer, now.saturating_add(idle));
     }
 
-    /// Closes its sockets.
-    pub(super) fn close(self, key: Key, backend: &mut impl Backend) {
-        let [v4, v6] = self.outgoing;
-        backend.close(End::Client, key, self.opening.relay);
-        for (end, socket) in [(End::V4, v4), (End::V6, v6)] {
-            if let Some((socket, _own)) = socket {
-                backend.close(end, key, socket);
-            }
-        }
+    /// Removes its sockets.
+    pub(super) fn take_sockets(&mut self) -> impl Iterator<Item = (End, Socket)> {
+        let each = End::ALL.into_iter().zip(mem::take(&mut self.sockets));
+        each.filter_map(|(end, socket)| Some((end, socket?)))
     }
 
     pub(super) fn count_to_server(&mut self, outcome: Outcome, counters: &AssociationCounters) {

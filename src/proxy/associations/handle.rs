@@ -13,12 +13,13 @@ use socket2::SockRef;
 
 use super::AssociationOptions;
 use super::association::set_buffers;
-use super::backend::{Backend, Epoll, Uring};
+use super::context::Common;
 use super::counters::{AssociationCounters, AssociationTotals};
 use super::own::OwnSocket;
-use super::worker::{AssociationWorker, Common};
+use super::worker::AssociationWorker;
 use crate::engine::EngineKind;
 use crate::protocol::{Associate, Outcome};
+use crate::proxy::datagrams::backend::{Backend, Epoll, Uring};
 use crate::proxy::datagrams::limits::{FlowLimits, FlowPermit};
 use crate::proxy::options::Options;
 use crate::proxy::record::{CloseReason, ConnectionInfo};
@@ -60,8 +61,8 @@ struct Running {
 
 /// What a thread of associations does next.
 pub(super) enum Command {
-    /// Serve an association.
-    Open(Box<Opening>),
+    /// Serve an association with this relay socket.
+    Open(Box<Opening>, UdpSocket),
     /// Its connection was closed for this reason.
     Close(u64, CloseReason),
     /// End, as no connections are left.
@@ -77,7 +78,6 @@ pub(super) struct Queue {
 /// An association to serve.
 pub(super) struct Opening {
     pub(super) id: u64,
-    pub(super) relay: UdpSocket,
     pub(super) _own: OwnSocket,
     /// The only source of the client's datagrams.
     pub(super) client: IpAddr,
@@ -252,9 +252,8 @@ impl Associations {
         let Associate { ip, port } = wanted.request;
         // Counted before the reply, and no longer when its place is free.
         thread.counters.opened();
-        queue.put(Command::Open(Box::new(Opening {
+        let opening = Box::new(Opening {
             id,
-            relay,
             _own: own,
             client,
             // A client that names another address is behind a translator of addresses, and so of ports.
@@ -269,7 +268,8 @@ impl Associations {
             _permit: permit,
             has_large_buffers,
             opened: wanted.now,
-        })));
+        });
+        queue.put(Command::Open(opening, relay));
         let is_open = true;
         let reported = self.reported(client).unwrap_or(bound.ip());
         let holder = Holder { id, queue, is_open };

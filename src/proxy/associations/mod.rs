@@ -22,7 +22,7 @@
 //! - `handle` opens associations for the threads of connections, and starts the threads here with the first one.
 //! - The `worker` is the loop of such a thread. A run of datagrams arrives as one message (`UDP_GRO`), is routed once if its
 //!   headers are equal, and leaves as one message (`UDP_SEGMENT`). Headers are removed and added by gathering around them.
-//! - The `backend` of the worker is epoll(7) or io_uring(7). Routes, lookups and accounting are the same over both.
+//! - The `backend` of the worker is that of forwarding ([`super::datagrams`]): epoll(7) or io_uring(7).
 //!
 //! Delivered datagrams of 1,000 B from one client to one destination on loopback, one thread, where other programs kept both cores
 //! busy (Linux 6.18, interleaved rounds of 2 s, as root; release build without LTO). From a sender without GSO as fast as it can,
@@ -41,7 +41,7 @@
 //! [`Timeouts::idle`]: super::options::Timeouts::idle
 
 mod association;
-mod backend;
+mod context;
 pub mod counters;
 pub mod destinations;
 mod forward;
@@ -51,6 +51,7 @@ pub(super) mod metrics;
 pub mod own;
 pub mod recent;
 pub mod record;
+mod sort;
 mod worker;
 
 use std::net::IpAddr;

@@ -3,27 +3,24 @@
 use std::collections::HashMap;
 use std::io;
 use std::mem;
+use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::association::{Association, End, no_socket};
-use super::backend::Backend;
+use super::association::{Association, end_of, no_socket};
+use super::context::Common;
 use super::counters::AssociationCounters;
-use super::destinations::{Judge, Route};
-use super::forward::Batch;
+use super::destinations::Route;
 use super::handle::{Command, Opening, Queue};
 use super::lookups::Lookups;
-use super::own::OwnSockets;
 use super::record::AssociationRecord;
+use super::sort::Batch;
 use crate::destination::Host;
-use crate::proxy::access_log;
-use crate::proxy::datagrams::record::{DropCause, Drops};
-use crate::proxy::datagrams::transmit::Outcome;
+use crate::proxy::datagrams::backend::Backend;
+use crate::proxy::datagrams::record::{DropCause, Drops, Outcome};
+use crate::proxy::datagrams::sockets::{End, Socket, SocketId};
 use crate::proxy::record::CloseReason;
-use crate::proxy::resolver::{Inbox, Resolver};
-use crate::proxy::rules::Rules;
-use crate::proxy::shared::Shared;
+use crate::proxy::resolver::Inbox;
 use crate::proxy::slab::{Key, Slab};
 use crate::proxy::timers::Timers;
 use crate::sys::clock::monotonic_ns;
@@ -35,28 +32,6 @@ const DRAIN_IDLE: u64 = 1_000_000_000;
 
 /// The longest time in ns in which datagrams that a client sent before it closed its connection are forwarded.
 const ENDING: u64 = 100_000_000;
-
-/// What the threads of associations share.
-#[derive(Clone)]
-pub(super) struct Common {
-    pub(super) rules: Arc<Rules>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) resolver: Resolver,
-    pub(super) own: Arc<OwnSockets>,
-    pub(super) log: Option<access_log::Handle>,
-    pub(super) idle: Duration,
-    pub(super) any_answers: bool,
-}
-
-impl Common {
-    pub(super) fn judge(&self, generation: u64) -> Judge<'_> {
-        Judge {
-            rules: &self.rules,
-            generation,
-            own: &self.own,
-        }
-    }
-}
 
 /// An association whose connection was closed for a reason. It ends when the datagrams in the client's socket are forwarded, at a
 /// time at the latest.
@@ -149,13 +124,13 @@ impl<B: Backend> AssociationWorker<B> {
     fn take_commands(&mut self, now: u64) {
         for command in self.queue.take() {
             match command {
-                Command::Open(opening) => self.open(opening, now),
+                Command::Open(opening, relay) => self.open(opening, relay, now),
                 Command::Close(id, reason) => {
                     if let Some(key) = self.by_id.get(&id).copied() {
                         // The client's socket may have a full buffer, so this takes passes too.
                         let until = now.saturating_add(ENDING);
                         self.endings.push(Ending { key, reason, until });
-                        self.backend.receive_again(key, &mut self.associations);
+                        self.receive_again(key);
                     }
                 }
                 Command::Quit => self.quits = true,
@@ -163,11 +138,20 @@ impl<B: Backend> AssociationWorker<B> {
         }
     }
 
-    fn open(&mut self, opening: Box<Opening>, now: u64) {
+    /// The next pass receives what the client's socket has.
+    fn receive_again(&mut self, key: Key) {
+        let end = End::Client;
+        self.backend
+            .receive_again(SocketId { key, end }, &mut self.associations);
+    }
+
+    fn open(&mut self, opening: Box<Opening>, relay: UdpSocket, now: u64) {
         let (id, ends, connection) = (opening.id, Arc::clone(&opening.ends), opening.connection);
+        let relay = Socket::from(relay);
         let opened = self.associations.insert(|key| {
-            self.backend.open(End::Client, key, &opening.relay)?;
-            Ok::<_, io::Error>(Association::new(opening, now))
+            let end = End::Client;
+            self.backend.open(SocketId { key, end }, &relay)?;
+            Ok::<_, io::Error>(Association::new(opening, relay, now))
         });
         match opened {
             Ok(key) => {
@@ -191,10 +175,12 @@ impl<B: Backend> AssociationWorker<B> {
             let Some(association) = self.associations.get(key) else {
                 continue;
             };
-            let has_more = socket::is_readable(association.opening.relay.as_fd())
-                || self.backend.has_arrived(key);
+            let end = End::Client;
+            let relay = association.socket(end);
+            let has_more = relay.is_some_and(|relay| socket::is_readable(relay.as_fd()))
+                || self.backend.has_arrived(SocketId { key, end });
             if has_more && now < until {
-                self.backend.receive_again(key, &mut self.associations);
+                self.receive_again(key);
                 self.endings.push(ending);
             } else {
                 self.close(key, reason, now);
@@ -271,7 +257,7 @@ impl<B: Backend> AssociationWorker<B> {
             for (payload, tos) in &lookup.waiting {
                 let outcome = match route {
                     Route::To(to) => {
-                        let end = End::of(to);
+                        let end = end_of(to);
                         let opened = association.open(end, key, backend, &common.own);
                         let (_, transmitter) = backend.slots();
                         match (opened, association.socket(end)) {
@@ -309,10 +295,9 @@ impl<B: Backend> AssociationWorker<B> {
                 self.common.resolver.forget(name, lookup, &self.inbox);
             }
         }
-        let sockets = End::ALL.iter().filter_map(|end| association.socket(*end));
-        for socket in sockets {
-            let dropped = socket::drops(socket.as_fd()).unwrap_or(0);
-            drops.add(DropCause::QueueFull, dropped.into());
+        for (end, socket) in association.take_sockets() {
+            let left = self.backend.close(SocketId { key, end }, socket);
+            drops.add_all(&left.drops(0));
         }
         association.drop_datagrams(&drops, &self.counters);
         if let Some(log) = &self.common.log {
@@ -332,7 +317,6 @@ impl<B: Backend> AssociationWorker<B> {
                 reason,
             });
         }
-        association.close(key, &mut self.backend);
         // Its place is free before it is no longer counted.
         self.counters.closed();
     }

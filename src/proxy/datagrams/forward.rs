@@ -2,22 +2,23 @@
 
 use std::io;
 use std::mem;
+use std::os::fd::AsFd;
 
-use super::backend::{Backend, Received, Sends, Slots, Way};
-use super::record::{DropCause, Traffic};
+use super::backend::{Backend, Received, Slots};
+use super::record::{DropCause, Outcome, Traffic};
 use super::runs::{Path, Piece, join};
+use super::sends::{Sends, payload};
+use super::sockets::{End, Socket, SocketId};
 use super::table::{Ends, Flow, FlowTable};
-use super::transmit::{Outcome, payload};
-use super::worker::DatagramWorker;
+use super::worker::{Batch, DatagramWorker};
 use crate::proxy::slab::Key;
 use crate::sys::datagrams::Arrival;
 
-/// The messages of a batch.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    received: Vec<Received>,
-    to_servers: Sends,
-    to_clients: Sends,
+/// The direction of datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    ToServer,
+    ToClient,
 }
 
 impl<B: Backend> DatagramWorker<B> {
@@ -30,13 +31,12 @@ impl<B: Backend> DatagramWorker<B> {
         let mut any = false;
         loop {
             received.clear();
-            self.batch.to_servers.clear();
-            self.batch.to_clients.clear();
-            if !self.backend.receive(&mut self.flows, &mut received)? {
+            self.batch.sends.iter_mut().for_each(Sends::clear);
+            if !self.backend.receive(&mut self.sockets, &mut received) {
                 break;
             }
             any |= !received.is_empty();
-            self.sort(&received, now);
+            self.sort(&received, now)?;
             let sent = self.send(now)?;
             self.pace.add(now, received.len(), sent);
             self.backend.release();
@@ -46,15 +46,20 @@ impl<B: Backend> DatagramWorker<B> {
     }
 
     /// Makes pieces of the messages.
-    fn sort(&mut self, received: &[Received], now: u64) {
+    ///
+    /// # Errors
+    /// As recvmmsg(2) on the listener.
+    fn sort(&mut self, received: &[Received], now: u64) -> io::Result<()> {
         let mut last = None;
-        for part in received {
-            match *part {
-                Received::OfClient(slot) => self.add_of_client(slot, &mut last, now),
-                Received::OfServer(key, slot) => self.add_of_server(key, slot),
-                Received::Failed(key, cause) => self.add_drop(key, cause),
+        for &Received { socket, message } in received {
+            match (socket.end, message) {
+                (End::Client, Ok(slot)) => self.add_of_client(slot, &mut last, now),
+                (End::Client, Err(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+                (_, Ok(slot)) => self.add_of_server(socket.key, slot),
+                (_, Err(errno)) => self.add_drop(socket.key, DropCause::of_errno(Some(errno))),
             }
         }
+        Ok(())
     }
 
     /// `last` is the flow of the previous message.
@@ -84,8 +89,8 @@ impl<B: Backend> DatagramWorker<B> {
 
     /// Adds a piece to the batch, or sends its first datagram behind the flow's PROXY header and adds the rest.
     fn add_to_server(&mut self, piece: Piece) {
-        let pieces = &mut self.batch.to_servers.pieces;
-        let Some(flow) = self.flows.get_mut(piece.key) else {
+        let [Sends { pieces, .. }, _] = &mut self.batch.sends;
+        let Some(flow) = self.sockets.flows.get_mut(piece.key) else {
             return;
         };
         let [longest, _] = flow.longest_segments;
@@ -100,9 +105,8 @@ impl<B: Backend> DatagramWorker<B> {
                 continue;
             };
             let parts = [&**preamble, payload(slots, &one)];
-            let socket = B::descriptor(&flow.socket);
-            let is_v6 = flow.server.is_ipv6();
-            let outcome = transmitter.send_with_preamble(socket, is_v6, parts, one.tos);
+            let (socket, is_v6) = (flow.socket.as_fd(), flow.server.is_ipv6());
+            let outcome = transmitter.send_one(socket, is_v6, None, parts, one.tos);
             if outcome.sent.datagrams > 0 {
                 flow.preamble = None;
             }
@@ -117,7 +121,7 @@ impl<B: Backend> DatagramWorker<B> {
         let (slots, _) = self.backend.slots();
         let arrival = slots.arrival(slot);
         let piece = arrival.and_then(|arrival| Some((arrival, whole(slot, &arrival)?)));
-        let (Some(flow), Some((arrival, piece))) = (self.flows.get_mut(key), piece) else {
+        let (Some(flow), Some((arrival, piece))) = (self.sockets.flows.get_mut(key), piece) else {
             return;
         };
         if let Some(dropped) = arrival.drops {
@@ -127,7 +131,7 @@ impl<B: Backend> DatagramWorker<B> {
             flow.count_drops(DropCause::Unasked, piece.datagrams() as u64, &self.counters);
             return;
         }
-        let pieces = &mut self.batch.to_clients.pieces;
+        let [_, Sends { pieces, .. }] = &mut self.batch.sends;
         let piece = Piece { key, ..piece };
         let [_, longest] = flow.longest_segments;
         match piece.segment <= longest {
@@ -137,7 +141,7 @@ impl<B: Backend> DatagramWorker<B> {
     }
 
     fn add_drop(&mut self, key: Key, cause: DropCause) {
-        match self.flows.get_mut(key) {
+        match self.sockets.flows.get_mut(key) {
             Some(flow) => flow.count_drops(cause, 1, &self.counters),
             None => self.count_drops(cause, 1),
         }
@@ -146,24 +150,21 @@ impl<B: Backend> DatagramWorker<B> {
     /// Sends the pieces of the batch. Returns what was sent.
     fn send(&mut self, now: u64) -> io::Result<Traffic> {
         let Self {
-            batch:
-                Batch {
-                    to_servers,
-                    to_clients,
-                    ..
-                },
-            flows,
+            batch: Batch { sends, .. },
+            sockets,
             counters,
             backend,
             ..
         } = self;
-        plan(to_servers, flows, Way::ToServer, now);
-        plan(to_clients, flows, Way::ToClient, now);
-        backend.send(flows, to_servers, to_clients)?;
-        let there = account(to_servers, flows, Way::ToServer);
+        let [to_servers, to_clients] = sends;
+        plan(to_servers, &mut sockets.flows, Way::ToServer, now);
+        plan(to_clients, &mut sockets.flows, Way::ToClient, now);
+        backend.send(sockets, sends)?;
+        let [to_servers, to_clients] = sends;
+        let there = account(to_servers, &mut sockets.flows, Way::ToServer);
         counters.sent_to_server(there.sent);
         counters.dropped(&there.drops);
-        let back = account(to_clients, flows, Way::ToClient);
+        let back = account(to_clients, &mut sockets.flows, Way::ToClient);
         counters.sent_to_client(back.sent);
         counters.dropped(&back.drops);
         Ok(there.sent.and(back.sent))
@@ -171,7 +172,7 @@ impl<B: Backend> DatagramWorker<B> {
 }
 
 /// Joins pieces to runs.
-fn plan<S>(sends: &mut Sends, flows: &mut FlowTable<S>, way: Way, now: u64) {
+fn plan(sends: &mut Sends, flows: &mut FlowTable<Socket>, way: Way, now: u64) {
     let Sends { pieces, runs, .. } = sends;
     // Stable: the order of a flow's datagrams stays.
     if !pieces.is_sorted_by_key(|piece| piece.key) {
@@ -181,10 +182,13 @@ fn plan<S>(sends: &mut Sends, flows: &mut FlowTable<S>, way: Way, now: u64) {
         flows.touch(key, now);
         flows.get(key).map_or_else(Path::default, |flow| match way {
             Way::ToServer => Path {
+                socket: SocketId::of_flow(key),
+                is_v6: flow.server.is_ipv6(),
                 longest_segment: flow.longest_segments[0],
                 ..Path::default()
             },
             Way::ToClient => Path {
+                socket: SocketId::LISTENER,
                 to: Some(flow.ends.client),
                 from: flow.ends.local,
                 longest_segment: flow.longest_segments[1],
@@ -196,7 +200,7 @@ fn plan<S>(sends: &mut Sends, flows: &mut FlowTable<S>, way: Way, now: u64) {
 }
 
 /// Adds outcomes to those of their flows. Returns all.
-fn account<S>(sends: &Sends, flows: &mut FlowTable<S>, way: Way) -> Outcome {
+fn account(sends: &Sends, flows: &mut FlowTable<Socket>, way: Way) -> Outcome {
     let mut all = Outcome::default();
     for (run, outcome) in sends.runs.iter().zip(&sends.outcomes) {
         all = all.and(*outcome);

@@ -13,7 +13,8 @@
 //! - The `worker` is a thread with a listener of its own. The kernel selects the listener by the client's address, so all
 //!   datagrams of a flow reach one thread. It receives a batch, finds the flow of each message, and sends runs (`forward`).
 //!   A datagram that arrives within a run (`UDP_GRO`) is never looked at alone.
-//! - The `backend` of the worker is epoll(7) or io_uring(7). `transmit` sends runs and handles errors for both.
+//! - The `backend` of the worker is epoll(7) or io_uring(7), as for associations ([`super::associations`]). `transmit` sends runs and
+//!   handles errors for both.
 //! - Datagrams that are not forwarded are counted by [cause](record::DropCause): nothing is lost silently. Datagrams wait in the
 //!   queues of the kernel only: from 100,000 a second on for [30 us](pace::PAUSE), so that they take fewer sends.
 //!
@@ -35,6 +36,8 @@ pub(super) mod metrics;
 pub mod pace;
 pub mod record;
 pub mod runs;
+pub(super) mod sends;
+pub mod sockets;
 pub mod table;
 pub mod target;
 pub(super) mod transmit;

@@ -12,8 +12,10 @@ pub enum DropCause {
     OverLimit,
     /// The policy blocks the server.
     Blocked,
-    /// The name of the server has no address, or there is no route.
+    /// The name of the server has no address, there is no route, or the route prohibits it.
     Unreachable,
+    /// This host refuses to send it (`EPERM`): a firewall rule, or a full table of tracked connections.
+    Denied,
     /// It is longer than the protocol of its destination permits.
     TooBig,
     /// A host answered an earlier datagram with an ICMP error: no program has the port. The kernel reports at least one
@@ -23,6 +25,8 @@ pub enum DropCause {
     NoBuffer,
     /// The kernel dropped it, as the receive buffer of the proxy was full. It may count a run as one.
     QueueFull,
+    /// It was in a receive buffer of the proxy when its flow or association was closed.
+    Closed,
     /// It would have opened a flow while the proxy stops.
     Stopping,
     /// The name of its destination has no address, or was not looked up.
@@ -41,14 +45,16 @@ pub enum DropCause {
 
 impl DropCause {
     /// All causes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::OverLimit,
         Self::Blocked,
         Self::Unreachable,
+        Self::Denied,
         Self::TooBig,
         Self::Refused,
         Self::NoBuffer,
         Self::QueueFull,
+        Self::Closed,
         Self::Stopping,
         Self::Unresolved,
         Self::Fragment,
@@ -64,11 +70,26 @@ impl DropCause {
             .filter(|cause| *cause <= Self::Stopping || *cause == Self::Unasked)
     }
 
+    /// The causes of open flows.
+    pub fn of_open_flows() -> impl Iterator<Item = Self> {
+        let others = [Self::OverLimit, Self::Blocked, Self::Stopping];
+        Self::of_flows().filter(move |cause| !others.contains(cause))
+    }
+
     /// The causes of associations.
     pub fn of_associations() -> impl Iterator<Item = Self> {
         Self::ALL
             .into_iter()
             .filter(|cause| *cause != Self::Stopping)
+    }
+
+    /// The cause of an error that a socket reports: of an attempt to send, or of an earlier datagram by ICMP.
+    pub const fn of_errno(errno: Option<i32>) -> Self {
+        match errno {
+            Some(libc::ECONNREFUSED) => Self::Refused,
+            Some(libc::EPERM) => Self::Denied,
+            _ => Self::Unreachable,
+        }
     }
 
     /// The index in [`Self::ALL`].
@@ -82,10 +103,12 @@ impl DropCause {
             Self::OverLimit => "over_limit",
             Self::Blocked => "blocked",
             Self::Unreachable => "unreachable",
+            Self::Denied => "denied",
             Self::TooBig => "too_big",
             Self::Refused => "refused",
             Self::NoBuffer => "no_buffer",
             Self::QueueFull => "queue_full",
+            Self::Closed => "closed",
             Self::Stopping => "stopping",
             Self::Unresolved => "unresolved",
             Self::Fragment => "fragment",
@@ -159,6 +182,42 @@ impl Traffic {
             datagrams: self.datagrams.saturating_add(other.datagrams),
             bytes: self.bytes.saturating_add(other.bytes),
             sends: self.sends.saturating_add(other.sends),
+        }
+    }
+}
+
+/// The outcome of sending a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::proxy) struct Outcome {
+    pub(in crate::proxy) sent: Traffic,
+    pub(in crate::proxy) drops: Drops,
+    /// The kernel refused it as a run, and its datagrams were sent one by one.
+    pub(in crate::proxy) was_split: bool,
+}
+
+impl Outcome {
+    pub(in crate::proxy) fn sent(datagrams: usize, bytes: usize) -> Self {
+        Self {
+            sent: Traffic {
+                datagrams: datagrams as u64,
+                bytes: bytes as u64,
+                sends: 1,
+            },
+            ..Self::default()
+        }
+    }
+
+    pub(in crate::proxy) fn dropped(cause: DropCause, datagrams: usize) -> Self {
+        let mut outcome = Self::default();
+        outcome.drops.add(cause, datagrams as u64);
+        outcome
+    }
+
+    pub(in crate::proxy) fn and(self, other: Self) -> Self {
+        Self {
+            sent: self.sent.and(other.sent),
+            drops: self.drops.and(other.drops),
+            was_split: self.was_split || other.was_split,
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
+use super::sockets::SocketId;
 use crate::proxy::slab::Key;
 use crate::sys::datagrams::{MAX_RUN, MAX_RUN_BYTES};
 
@@ -59,6 +60,10 @@ impl Piece {
 /// Where the datagrams of a run are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Path {
+    /// The socket that sends them.
+    pub socket: SocketId,
+    /// Its peer is reached over IPv6, if it is connected.
+    pub is_v6: bool,
     /// The destination, unless the socket is connected.
     pub to: Option<SocketAddr>,
     /// The source address, unless the kernel selects it.

@@ -51,7 +51,7 @@ pub struct Flow<S> {
     /// Dropped in either direction.
     pub drops: Drops,
     /// Of these, what the kernel dropped at the socket: its counter of 32 bits.
-    queue_drops: u32,
+    pub(super) queue_drops: u32,
     /// When it was opened, in ns since 1970.
     pub opened_at: u64,
     /// When it was opened.

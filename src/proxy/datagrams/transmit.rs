@@ -6,22 +6,10 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use super::record::{DropCause, Drops, Traffic};
+use super::record::{DropCause, Outcome};
 use super::runs::{Path, Piece, Run, join};
-use crate::proxy::slab::Key;
-use crate::sys::datagrams::{Arrivals, Departure, Departures, await_room};
-
-/// The slots that the pieces of runs refer to.
-pub(in crate::proxy) trait Payloads {
-    /// The payload in a slot.
-    fn bytes(&self, slot: usize) -> &[u8];
-}
-
-impl Payloads for Arrivals {
-    fn bytes(&self, slot: usize) -> &[u8] {
-        Arrivals::bytes(self, slot)
-    }
-}
+use super::sends::{Contents, Payloads, departure};
+use crate::sys::datagrams::{Departure, Departures, await_room};
 
 /// The longest wait for room in a send buffer, once in each pass of the loop. Other flows wait meanwhile.
 const WAIT: Duration = Duration::from_millis(1);
@@ -33,42 +21,6 @@ const STALE_ERRORS: u32 = 4;
 pub(in crate::proxy) struct Transmitter {
     departures: Departures,
     may_wait: bool,
-}
-
-/// What became of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::proxy) struct Outcome {
-    pub(in crate::proxy) sent: Traffic,
-    pub(in crate::proxy) drops: Drops,
-    /// The kernel refused it as a run, and its datagrams were sent one by one.
-    pub(in crate::proxy) was_split: bool,
-}
-
-impl Outcome {
-    pub(in crate::proxy) fn sent(datagrams: usize, bytes: usize) -> Self {
-        Self {
-            sent: Traffic {
-                datagrams: datagrams as u64,
-                bytes: bytes as u64,
-                sends: 1,
-            },
-            ..Self::default()
-        }
-    }
-
-    pub(in crate::proxy) fn dropped(cause: DropCause, datagrams: usize) -> Self {
-        let mut outcome = Self::default();
-        outcome.drops.add(cause, datagrams as u64);
-        outcome
-    }
-
-    pub(in crate::proxy) fn and(self, other: Self) -> Self {
-        Self {
-            sent: self.sent.and(other.sent),
-            drops: self.drops.and(other.drops),
-            was_split: self.was_split || other.was_split,
-        }
-    }
 }
 
 /// What follows an error.
@@ -98,67 +50,22 @@ impl Transmitter {
         self.may_wait = true;
     }
 
-    /// Sends runs of `pieces` in order, and passes the outcome of each to `each`. `is_v6` is the family of the peer of a
-    /// connected socket.
-    pub(in crate::proxy) fn send(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        is_v6: bool,
-        payloads: &impl Payloads,
-        runs: (&[Piece], &[Run]),
-        each: &mut impl FnMut(&Run, Outcome),
-    ) {
-        self.send_after(None, socket, is_v6, payloads, runs, each);
-    }
-
-    /// As [`Self::send`], after an attempt to send the first run failed with `error`.
-    pub(in crate::proxy) fn send_after(
-        &mut self,
-        error: Option<io::Error>,
-        socket: BorrowedFd<'_>,
-        is_v6: bool,
-        payloads: &impl Payloads,
-        runs: (&[Piece], &[Run]),
-        each: &mut impl FnMut(&Run, Outcome),
-    ) {
-        let parts = |piece: &Piece| iter::once(payload(payloads, piece));
-        self.send_parts(error, socket, is_v6, runs, &parts, each);
-    }
-
-    /// As [`Self::send_after`], with `header` of its key in front of each piece, which is one datagram.
-    pub(in crate::proxy) fn send_with_headers<'a>(
-        &mut self,
-        error: Option<io::Error>,
-        (socket, is_v6): (BorrowedFd<'_>, bool),
-        payloads: &'a impl Payloads,
-        runs: (&[Piece], &[Run]),
-        header: impl Fn(Key) -> &'a [u8],
-        each: &mut impl FnMut(&Run, Outcome),
-    ) {
-        let parts = |piece: &Piece| [header(piece.key), payload(payloads, piece)].into_iter();
-        self.send_parts(error, socket, is_v6, runs, &parts, each);
-    }
-
-    /// Sends runs of `pieces` in order, where `parts` are the bytes of a piece. `error` is that of an earlier attempt to send the
+    /// Sends runs in order on their socket, and passes the outcome of each to `each`. `error` is that of an earlier attempt to send the
     /// first run.
-    fn send_parts<'a, P: Iterator<Item = &'a [u8]>>(
+    pub(in crate::proxy) fn send(
         &mut self,
         mut error: Option<io::Error>,
         socket: BorrowedFd<'_>,
-        is_v6: bool,
-        (pieces, mut runs): (&[Piece], &[Run]),
-        parts: &impl Fn(&Piece) -> P,
+        payloads: &impl Payloads,
+        (contents, mut runs): (Contents<'_>, &[Run]),
         each: &mut impl FnMut(&Run, Outcome),
     ) {
         let mut errors = 0;
         while let Some(first) = runs.first() {
-            let messages = runs.iter().map(|run| {
-                let pieces = pieces.get(run.pieces.clone()).unwrap_or_default();
-                departure(run, pieces.iter().flat_map(parts))
-            });
+            let messages = runs.iter().map(|run| departure(run, contents, payloads));
             let sent = match error.take() {
                 Some(error) => Err(error),
-                None => self.departures.send(socket, is_v6, messages),
+                None => self.departures.send(socket, first.path.is_v6, messages),
             };
             let done = match sent {
                 Ok(count) => {
@@ -178,7 +85,7 @@ impl Transmitter {
                             continue;
                         }
                         Reaction::Split => {
-                            let outcome = self.send_split(socket, is_v6, (pieces, first), parts);
+                            let outcome = self.send_split(socket, payloads, (contents, first));
                             each(first, outcome);
                         }
                         Reaction::Drop(cause) => {
@@ -194,14 +101,13 @@ impl Transmitter {
     }
 
     /// Sends the datagrams of a run one by one.
-    fn send_split<'a, P: Iterator<Item = &'a [u8]>>(
+    fn send_split(
         &mut self,
         socket: BorrowedFd<'_>,
-        is_v6: bool,
-        (pieces, run): (&[Piece], &Run),
-        parts: &impl Fn(&Piece) -> P,
+        payloads: &impl Payloads,
+        (contents, run): (Contents<'_>, &Run),
     ) -> Outcome {
-        let pieces = pieces.get(run.pieces.clone()).unwrap_or_default();
+        let pieces = contents.pieces.get(run.pieces.clone()).unwrap_or_default();
         let single: Vec<Piece> = pieces.iter().copied().flat_map(Piece::each).collect();
         let path = Path {
             longest_segment: 0,
@@ -213,28 +119,14 @@ impl Transmitter {
             was_split: true,
             ..Outcome::default()
         };
-        self.send_parts(
-            None,
-            socket,
-            is_v6,
-            (&single, &runs),
-            parts,
-            &mut |_, part| {
-                outcome = outcome.and(part);
-            },
-        );
+        let contents = Contents {
+            pieces: &single,
+            ..contents
+        };
+        self.send(None, socket, payloads, (contents, &runs), &mut |_, part| {
+            outcome = outcome.and(part);
+        });
         outcome
-    }
-
-    /// Sends `preamble` and a datagram as one datagram on a connected socket.
-    pub(super) fn send_with_preamble(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        is_v6: bool,
-        parts: [&[u8]; 2],
-        tos: u8,
-    ) -> Outcome {
-        self.send_one(socket, is_v6, None, parts, tos)
     }
 
     /// Sends the two parts of a datagram to `to`, or on a connected socket.
@@ -295,37 +187,24 @@ impl Transmitter {
                 Reaction::Split
             }
             (_, Some(libc::EMSGSIZE)) => Reaction::Drop(DropCause::TooBig),
-            (ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable, _) if errors == 1 => {
+            // EACCES is an ICMPv6 error too.
+            (ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable, _)
+            | (_, Some(libc::EACCES))
+                if errors == 1 =>
+            {
                 Reaction::Retry
             }
-            _ => Reaction::Drop(DropCause::Unreachable),
+            (_, errno) => Reaction::Drop(DropCause::of_errno(errno)),
         }
     }
-}
-
-pub(in crate::proxy) fn departure<P>(run: &Run, parts: P) -> Departure<P> {
-    Departure {
-        parts,
-        segment: match run.datagrams {
-            0 | 1 => 0,
-            _ => run.segment.saturating_add(run.path.prefix),
-        },
-        to: run.path.to,
-        from: run.path.from,
-        tos: run.tos,
-    }
-}
-
-/// The bytes of a piece.
-pub(in crate::proxy) fn payload<'a>(payloads: &'a impl Payloads, piece: &Piece) -> &'a [u8] {
-    let bytes = payloads.bytes(piece.slot);
-    bytes.get(piece.start..piece.end).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::datagrams::{connect, listen};
+    use crate::proxy::datagrams::sends::Headers;
+    use crate::proxy::slab::Key;
+    use crate::sys::datagrams::{Arrivals, connect, listen};
     use std::net::UdpSocket;
     use std::os::fd::AsFd;
 
@@ -345,7 +224,7 @@ mod tests {
             (libc::EAGAIN, 2, true, drops(DropCause::NoBuffer)),
             (libc::ENOBUFS, 1, true, drops(DropCause::NoBuffer)),
             (libc::ECONNREFUSED, 1, true, Reaction::Refused),
-            (libc::ECONNREFUSED, 5, true, drops(DropCause::Unreachable)),
+            (libc::ECONNREFUSED, 5, true, drops(DropCause::Refused)),
             (libc::EINVAL, 1, true, Reaction::Split),
             (libc::EMSGSIZE, 1, true, Reaction::Split),
             (libc::EIO, 1, true, Reaction::Split),
@@ -353,7 +232,9 @@ mod tests {
             (libc::EINVAL, 1, false, drops(DropCause::Unreachable)),
             (libc::ENETUNREACH, 1, true, Reaction::Retry),
             (libc::ENETUNREACH, 2, true, drops(DropCause::Unreachable)),
-            (libc::EPERM, 1, true, drops(DropCause::Unreachable)),
+            (libc::EPERM, 1, true, drops(DropCause::Denied)),
+            (libc::EACCES, 1, true, Reaction::Retry),
+            (libc::EACCES, 2, false, drops(DropCause::Unreachable)),
         ] {
             assert_eq!(of(errno, errors, is_run), reaction, "{errno} {errors}");
         }
@@ -386,11 +267,16 @@ mod tests {
         runs[0].datagrams = 2;
         runs[0].bytes = 120_000;
         let mut total = Outcome::default();
+        let headers = Headers::default();
+        let contents = Contents {
+            pieces: &pieces,
+            headers: &headers,
+        };
         Transmitter::new(4).send(
+            None,
             socket.as_fd(),
-            false,
             &arrivals,
-            (&pieces, &runs),
+            (contents, &runs),
             &mut |_, outcome| total = total.and(outcome),
         );
         assert!(total.was_split);

@@ -4,17 +4,19 @@ use std::collections::HashMap;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::DatagramOptions;
-use super::backend::Backend;
+use super::backend::{Backend, Received};
 use super::counters::DatagramCounters;
-use super::forward::Batch;
 use super::limits::FlowLimits;
 use super::listeners::DatagramListener;
 use super::pace::{PAUSE, Pace};
 use super::record::{DropCause, Drops, FlowRecord};
+use super::sends::Sends;
+use super::sockets::{End, Socket, SocketId, Sockets};
 use super::table::{Ends, Flow, FlowTable};
 use super::target::Target;
 use crate::protocol::proxy_header::encode_v2_datagram;
@@ -28,7 +30,7 @@ use crate::proxy::slab::Key;
 use crate::sys::clock::{monotonic_ns, realtime_ns};
 use crate::sys::datagrams;
 use crate::sys::eventfd::EventFd;
-use crate::sys::{socket, tcp};
+use crate::sys::{socket, tcp, timer_slack};
 
 /// Requested bytes of the buffers of a flow's socket, which the kernel limits (`net.core.rmem_max`).
 const FLOW_BUFFER: usize = 1 << 20;
@@ -38,6 +40,35 @@ const DRAIN_IDLE: u64 = 1_000_000_000;
 
 /// The interval in ns of reading how many datagrams the kernel dropped at the listener.
 const DROPS_INTERVAL: u64 = 100_000_000;
+
+/// The messages of a batch, and the sends to servers and to clients.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) received: Vec<Received>,
+    pub(super) sends: [Sends; 2],
+}
+
+/// The sockets of a thread.
+pub(super) struct FlowSockets {
+    listener: Socket,
+    pub(super) flows: FlowTable<Socket>,
+}
+
+impl Sockets for FlowSockets {
+    fn get(&self, id: SocketId) -> Option<&Socket> {
+        match id.end {
+            End::Client => Some(&self.listener),
+            _ => self.flows.get(id.key).map(|flow| &flow.socket),
+        }
+    }
+
+    fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
+        match id.end {
+            End::Client => Some(&mut self.listener),
+            _ => self.flows.get_mut(id.key).map(|flow| &mut flow.socket),
+        }
+    }
+}
 
 /// A thread's loop.
 pub(in crate::proxy) struct DatagramWorker<B: Backend> {
@@ -51,7 +82,9 @@ pub(in crate::proxy) struct DatagramWorker<B: Backend> {
     target: Target,
     /// The [generation](crate::blocklist::reload::Policies::generation) of the policy that all flows obey.
     generation: u64,
-    pub(super) flows: FlowTable<B::Socket>,
+    pub(super) sockets: FlowSockets,
+    /// Clients are received from.
+    is_open: bool,
     limits: Arc<FlowLimits>,
     pub(super) batch: Batch,
     pub(super) pace: Pace,
@@ -96,7 +129,7 @@ impl<B: Backend> DatagramWorker<B> {
         let DatagramListener { socket, local } = listener;
         let idle = nanoseconds(what.idle);
         Ok(Self {
-            backend: B::new(socket, wake)?,
+            backend: B::new(wake)?,
             local,
             generation: rules.policies.generation(),
             rules,
@@ -105,7 +138,11 @@ impl<B: Backend> DatagramWorker<B> {
             inbox: Arc::new(Inbox::new(wake.clone())),
             asked: what.to.to_string().into(),
             target: Target::new(what.to.clone()),
-            flows: FlowTable::new(idle),
+            sockets: FlowSockets {
+                listener: socket.into(),
+                flows: FlowTable::new(idle),
+            },
+            is_open: false,
             limits,
             batch: Batch::default(),
             pace: Pace::default(),
@@ -128,14 +165,16 @@ impl<B: Backend> DatagramWorker<B> {
     /// # Errors
     /// As epoll_wait(2) and recvmmsg(2), or io_uring_enter(2), apart from errors of single flows.
     pub(in crate::proxy) fn run(mut self) -> io::Result<()> {
+        // A pause is shorter than the slack.
+        timer_slack::tighten()?;
         self.backend.start()?;
         let mut now = monotonic_ns();
         self.look_up(now);
-        self.receive_clients();
+        self.receive_clients()?;
         while !self.is_finished(now)? {
             let drops = &self.listener_drops;
             let deadlines = [
-                self.flows.next_deadline(),
+                self.sockets.flows.next_deadline(),
                 self.stop_deadline,
                 drops.is_stale.then_some(drops.due),
             ];
@@ -143,6 +182,11 @@ impl<B: Backend> DatagramWorker<B> {
             now = self.pass(deadline.unwrap_or(u64::MAX))?;
         }
         self.count_listener_drops(u64::MAX);
+        let left = self
+            .backend
+            .close(SocketId::LISTENER, self.sockets.listener);
+        self.counters
+            .count_drops(DropCause::Stopping, left.datagrams);
         Ok(())
     }
 
@@ -151,18 +195,18 @@ impl<B: Backend> DatagramWorker<B> {
     /// # Errors
     /// As [`Self::run`].
     fn pass(&mut self, deadline: u64) -> io::Result<u64> {
-        let woken = self.backend.wait(deadline, &mut self.flows)?;
+        let woken = self.backend.wait(deadline, &mut self.sockets)?;
         let mut now = monotonic_ns();
         if self.pace.collects(now) {
             self.backend.collect(PAUSE)?;
             now = monotonic_ns();
         }
         if woken {
-            self.take_answers();
+            self.take_answers()?;
         }
         self.obey_policy(now);
         self.listener_drops.is_stale |= self.forward(now)?;
-        while let Some((key, flow)) = self.flows.expired(now) {
+        while let Some((key, flow)) = self.sockets.flows.expired(now) {
             self.close(key, flow, CloseReason::IdleTimeout, now);
         }
         self.count_listener_drops(now);
@@ -170,17 +214,25 @@ impl<B: Backend> DatagramWorker<B> {
     }
 
     /// Datagrams of clients are received once the server is known. Until then they wait in the receive buffer.
-    fn receive_clients(&mut self) {
-        if self.target.is_known() {
-            self.backend.receive_clients();
+    ///
+    /// # Errors
+    /// As [`Backend::open`].
+    fn receive_clients(&mut self) -> io::Result<()> {
+        if self.target.is_known() && !mem::replace(&mut self.is_open, true) {
+            let listener = &self.sockets.listener;
+            self.backend.open(SocketId::LISTENER, listener)?;
         }
+        Ok(())
     }
 
-    fn take_answers(&mut self) {
+    /// # Errors
+    /// As [`Self::receive_clients`].
+    fn take_answers(&mut self) -> io::Result<()> {
         for (_, answer) in self.inbox.take() {
             self.target.on_answer(answer);
-            self.receive_clients();
+            self.receive_clients()?;
         }
+        Ok(())
     }
 
     fn look_up(&mut self, now: u64) {
@@ -197,8 +249,8 @@ impl<B: Backend> DatagramWorker<B> {
             return;
         }
         let mut decisions: HashMap<SocketAddr, Decision> = HashMap::new();
-        for key in self.flows.keys() {
-            let Some(flow) = self.flows.get_mut(key) else {
+        for key in self.sockets.flows.keys() {
+            let Some(flow) = self.sockets.flows.get_mut(key) else {
                 continue;
             };
             let decision = decisions
@@ -206,7 +258,7 @@ impl<B: Backend> DatagramWorker<B> {
                 .or_insert_with(|| self.target.decide(flow.server, &self.rules));
             flow.decision = decision.clone();
             if let Decision::Blocked(_) = decision
-                && let Some(flow) = self.flows.remove(key)
+                && let Some(flow) = self.sockets.flows.remove(key)
             {
                 self.close(key, flow, CloseReason::Blocked, now);
             }
@@ -218,7 +270,7 @@ impl<B: Backend> DatagramWorker<B> {
     /// # Errors
     /// Why no flow is opened.
     pub(super) fn flow_of(&mut self, ends: Ends, now: u64) -> Result<Key, DropCause> {
-        match self.flows.find(&ends) {
+        match self.sockets.flows.find(&ends) {
             Some(key) => Ok(key),
             None => self.open_flow(ends, now),
         }
@@ -245,7 +297,7 @@ impl<B: Backend> DatagramWorker<B> {
                 }
                 Err(error) if is_exhausted(&error) => return Err(DropCause::OverLimit),
                 // The next address may have a route.
-                Err(_) => {}
+                Err(error) => connected = Err(DropCause::of_errno(error.raw_os_error())),
             }
         }
         let (socket, server, decision) = connected?;
@@ -256,8 +308,9 @@ impl<B: Backend> DatagramWorker<B> {
             let local = tcp::canonical(SocketAddr::new(local, self.local.port()));
             encode_v2_datagram(tcp::canonical(ends.client), local).into()
         });
-        let opened = self.flows.open(now, |key| {
-            let socket = self.backend.open(key, socket)?;
+        let opened = self.sockets.flows.open(now, |key| {
+            let socket = Socket::from(socket);
+            self.backend.open(SocketId::of_flow(key), &socket)?;
             let mut flow = Flow::new(ends, socket, (server, decision), permit, now);
             flow.preamble = preamble;
             flow.opened_at = realtime_ns();
@@ -282,7 +335,7 @@ impl<B: Backend> DatagramWorker<B> {
         }
         drops.due = now.saturating_add(DROPS_INTERVAL);
         drops.is_stale = false;
-        if let Ok(count) = socket::drops(self.backend.listener()) {
+        if let Ok(count) = socket::drops(self.sockets.listener.as_fd()) {
             let more = count.wrapping_sub(drops.last);
             drops.last = count;
             drops.all = drops.all.saturating_add(more.into());
@@ -291,11 +344,10 @@ impl<B: Backend> DatagramWorker<B> {
     }
 
     /// Records a flow that was removed from the table, and closes its socket.
-    fn close(&mut self, key: Key, mut flow: Flow<B::Socket>, reason: CloseReason, now: u64) {
-        if let Ok(dropped) = socket::drops(B::descriptor(&flow.socket)) {
-            flow.count_queue_drops(dropped, &self.counters);
-        }
-        self.backend.close(key, flow.socket);
+    fn close(&mut self, key: Key, flow: Flow<Socket>, reason: CloseReason, now: u64) {
+        let left = self.backend.close(SocketId::of_flow(key), flow.socket);
+        let drops = left.drops(flow.queue_drops);
+        self.counters.dropped(&drops);
         let record = FlowRecord {
             client: tcp::canonical(flow.ends.client),
             asked: Arc::clone(&self.asked),
@@ -306,7 +358,7 @@ impl<B: Backend> DatagramWorker<B> {
             closed: now,
             to_server: flow.to_server,
             to_client: flow.to_client,
-            drops: flow.drops,
+            drops: flow.drops.and(drops),
             reason,
         };
         self.counters.ended(&record);
@@ -324,22 +376,24 @@ impl<B: Backend> DatagramWorker<B> {
         if self.stop_deadline.is_none() && self.shared.is_stopping() {
             // The event of a datagram that arrived just now may not have been taken yet. Clients that continue to send do
             // not prolong this.
-            self.receive_clients();
+            self.receive_clients()?;
+            let listener = SocketId::LISTENER;
+            self.backend.receive_again(listener, &mut self.sockets);
             self.pass(0)?;
             self.stop_deadline = Some(now.saturating_add(self.drain));
-            self.flows.set_idle(self.idle.min(DRAIN_IDLE));
+            self.sockets.flows.set_idle(self.idle.min(DRAIN_IDLE));
         }
         let Some(deadline) = self.stop_deadline else {
             return Ok(false);
         };
         if now >= deadline {
-            for key in self.flows.keys() {
-                if let Some(flow) = self.flows.remove(key) {
+            for key in self.sockets.flows.keys() {
+                if let Some(flow) = self.sockets.flows.remove(key) {
                     self.close(key, flow, CloseReason::Stopped, now);
                 }
             }
         }
-        Ok(self.flows.is_empty())
+        Ok(self.sockets.flows.is_empty())
     }
 }
 

@@ -139,6 +139,14 @@ pub(super) fn comparison_notes<C>(found: &RecordComparison<C>) -> Vec<String> {
     notes
 }
 
+/// Figures that are blank because the run has none, not because the value is unknown.
+const ABSENT: [&str; 4] = [
+    "setting",
+    "latency p99 from the intended send",
+    "round trip p99 from the intended send",
+    "losses by cause",
+];
+
 fn spread(runs: &[Run]) -> Option<String> {
     let complete = runs.iter().filter(|run| run.complete);
     let (name, unit) = match is_round_trips(runs) {
@@ -205,7 +213,40 @@ pub(super) fn table<T>(columns: &[Column<T>], figures: &[Figure], items: &[T]) -
     }
 }
 
+/// A column of a [`Table`].
+pub(super) struct Shown {
+    pub(super) at: usize,
+    pub(super) title: &'static str,
+    pub(super) is_number: bool,
+}
+
 impl Table {
+    /// The columns with a value to show: not blank in all rows, and not `incomplete` without an incomplete run.
+    pub(super) fn shown(&self) -> Vec<Shown> {
+        let columns = self.titles.iter().zip(&self.is_number).enumerate();
+        let shown = columns.map(|(at, (&title, &is_number))| Shown {
+            at,
+            title,
+            is_number,
+        });
+        let is_needed = |of: &Shown| {
+            let mut values = self.rows.iter().map(|row| &row[of.at][..]);
+            values.any(|value| !value.is_empty() && (of.title, value) != ("incomplete", "0"))
+        };
+        shown.filter(is_needed).collect()
+    }
+
+    /// Titles and values of the only row, without the blanks of [`ABSENT`]; `None` if there are more rows.
+    pub(super) fn only_row(&self) -> Option<impl Iterator<Item = (&'static str, &str)>> {
+        let [row] = &self.rows[..] else { return None };
+        let figures = self
+            .titles
+            .iter()
+            .copied()
+            .zip(row.iter().map(String::as_str));
+        Some(figures.filter(|(title, value)| !value.is_empty() || !ABSENT.contains(title)))
+    }
+
     /// Adds the number of the run to each row.
     pub(super) fn numbered(mut self) -> Self {
         self.titles.insert(0, RUN_NUMBER.name);
@@ -254,6 +295,12 @@ impl<T> Row<'_, T> {
             // One clock has both stamps.
             Error(name) if matches!(self.cell(name)?.1, Cell::Integer(0)) => return None,
             Error(name) => format!(" ± {}", other(name)?),
+            // A single run has no range.
+            Interval(..) | TripsBetween(..)
+                if matches!(self.cell("runs"), Some((_, Cell::Integer(1)))) =>
+            {
+                return None;
+            }
             Interval(low, high) | TripsBetween(low, high) => {
                 format!(" ({} to {})", other(low)?, other(high)?)
             }

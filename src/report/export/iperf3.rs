@@ -333,6 +333,7 @@ fn summary(
     let bytes = match side {
         Side::Receiver if received.is_unknown => None,
         Side::Receiver => Some(payload(run, received.bytes, received.unique)),
+        Side::Both | Side::Sender if sent.is_unknown => None,
         Side::Both | Side::Sender => Some(payload(run, sent.bytes, sent.packets)),
     };
     let of_receiver = side != Side::Sender;
@@ -351,7 +352,7 @@ fn summary(
             jitter_ns.filter(|_| of_receiver).map(|ns| json!(ns / 1e6)),
         ),
         ("lost_packets", lost.map(|lost| json!(lost))),
-        ("packets", Some(json!(sent.packets))),
+        ("packets", (!sent.is_unknown).then(|| json!(sent.packets))),
         (
             "lost_percent",
             lost.and_then(|lost| percent(lost as f64, sent.packets as f64)),

@@ -1,7 +1,7 @@
 //! JSON lines during a command: an object a line, with a `type` and the keys of `run.json`.
 //!
 //! `start` is the first line, `end` or `error` the last. Each run has its `interval` lines, a `run` line without them, and a
-//! `warning` line for each of its warnings; `result` has what follows from all runs.
+//! `warning` line for each of its warnings; `result` has the figures over all runs.
 
 use std::io::{self, Write};
 
@@ -71,12 +71,12 @@ impl Line<'_> {
         }
     }
 
-    /// What follows from the runs of a `bench udp`.
+    /// The figures over all runs of a `bench udp`.
     pub fn udp_result(record: &UdpRecord) -> Self {
         Self::Result(result(record, &record.meta))
     }
 
-    /// What follows from the runs of a `bench proxy`.
+    /// The figures over all runs of a `bench proxy`.
     pub fn proxy_result(record: &ProxyRecord) -> Self {
         Self::Result(result(record, &record.meta))
     }

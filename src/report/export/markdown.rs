@@ -75,7 +75,8 @@ fn comparison<C>(
 ) -> io::Result<()> {
     for (name, source) in [("base", &found.base), ("new", &found.new)] {
         let path = escaped(&source.path.display().to_string());
-        let (started, version) = (escaped(&source.started_at), escaped(&source.wirebench));
+        let (started, version) = (source.meta.started(), &source.wirebench);
+        let (started, version) = (escaped(&started), escaped(version));
         writeln!(out, "- {name}: {path}, {started}, wirebench {version}")?;
     }
     writeln!(out)?;
@@ -86,22 +87,28 @@ fn comparison<C>(
 /// Writes the command and the machine.
 fn heading(meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
     let host = &meta.host;
-    let mut command = meta.command.clone();
-    // The folder of the program is of no interest elsewhere.
-    if let Some(program) = command.first_mut()
-        && let Some((_, name)) = program.rsplit_once('/')
-    {
-        *program = name.to_owned();
-    }
-    let text = format!(
-        "{}, {}, wirebench {}, Linux {}, {}",
-        command.join(" "),
-        meta.started_at,
+    let machine = format!(
+        "{}, wirebench {}, Linux {}, {}",
+        meta.started(),
         meta.wirebench,
         host.kernel,
         host.cpu
     );
-    writeln!(out, "{}\n", escaped(&text))
+    let command = code(&meta.command_line());
+    writeln!(out, "{command}, {}\n", escaped(&machine))
+}
+
+/// `text` as code: in an option, `--` and `*` stay as they are. The fence is longer than any backticks inside.
+fn code(text: &str) -> String {
+    let text = plain(text);
+    let inside = text.split(|char| char != '`').map(str::len).max();
+    match inside.unwrap_or(0) {
+        0 => format!("`{text}`"),
+        longest => {
+            let fence = "`".repeat(longest + 1);
+            format!("{fence} {text} {fence}")
+        }
+    }
 }
 
 fn bullets(sentences: &[String], out: &mut dyn Write) -> io::Result<()> {
@@ -114,20 +121,21 @@ fn bullets(sentences: &[String], out: &mut dyn Write) -> io::Result<()> {
 
 /// Writes the table; a single row as a list of figures, which is narrower.
 fn write_table(table: &Table, out: &mut dyn Write) -> io::Result<()> {
-    if let [row] = &table.rows[..] {
+    if let Some(mut figures) = table.only_row() {
         writeln!(out, "| figure | value |\n|---|---|")?;
-        let mut lines = table.titles.iter().zip(row);
-        return lines
+        return figures
             .try_for_each(|(title, value)| writeln!(out, "| {title} | {} |", escaped(value)));
     }
-    writeln!(out, "| {} |", table.titles.join(" | "))?;
-    for is_number in &table.is_number {
-        write!(out, "{}", if *is_number { "|---:" } else { "|---" })?;
+    let shown = table.shown();
+    let titles: Vec<&str> = shown.iter().map(|of| of.title).collect();
+    writeln!(out, "| {} |", titles.join(" | "))?;
+    for of in &shown {
+        write!(out, "{}", if of.is_number { "|---:" } else { "|---" })?;
     }
     writeln!(out, "|")?;
     let mut rows = table.rows.iter();
     rows.try_for_each(|row| {
-        let cells: Vec<String> = row.iter().map(|text| escaped(text)).collect();
+        let cells: Vec<String> = shown.iter().map(|of| escaped(&row[of.at])).collect();
         writeln!(out, "| {} |", cells.join(" | "))
     })
 }

@@ -1,4 +1,4 @@
-//! What compared or repeated runs show beside their figures: the losses by cause, the marks of the datagrams and the stages of the
+//! Tables beside the figures of compared or repeated runs: the losses by cause, the marks of the datagrams and the stages of the
 //! latency, of all runs of a setting together.
 
 use super::headline::Table;
@@ -150,7 +150,7 @@ pub(super) fn table(runs: &[Run]) -> Table {
     }
 }
 
-/// What the options of the runs cost, a sentence each.
+/// The cost of the options of the runs, a sentence each.
 pub(super) fn notes(runs: &[Run]) -> Vec<String> {
     let explained: Vec<&Run> = runs.iter().filter(|run| run.stages.is_some()).collect();
     let cost = (!explained.is_empty()).then(|| explain_cost(explained));

@@ -40,6 +40,30 @@ impl Meta {
             host: Host::here(),
         }
     }
+
+    /// `started_at` to the second.
+    pub fn started(&self) -> String {
+        match dates::parse_rfc3339(&self.started_at) {
+            Some(ns) => dates::rfc3339_second(ns),
+            None => self.started_at.clone(),
+        }
+    }
+
+    /// The command as a shell reads it, without the folder of the program.
+    pub fn command_line(&self) -> String {
+        let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:,=%+@".contains(char);
+        let words = self.command.iter().enumerate().map(|(at, word)| {
+            let word = match word.rsplit_once('/') {
+                Some((_, name)) if at == 0 => name,
+                _ => word,
+            };
+            match word.chars().all(is_plain) {
+                true if !word.is_empty() => word.to_owned(),
+                _ => format!("'{}'", word.replace('\'', r"'\''")),
+            }
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// The machine.
@@ -70,5 +94,21 @@ impl Host {
             rmem_max: machine::rmem_max(),
             wmem_max: machine::wmem_max(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_quoted_for_a_shell() {
+        let words = ["/opt/bench", "udp", "--out", "my/results here", "", "it's"];
+        let meta = Meta::here("udp", 1_000_000_007, words.map(str::to_owned).into());
+        assert_eq!(
+            meta.command_line(),
+            r"bench udp --out 'my/results here' '' 'it'\''s'"
+        );
+        assert_eq!(meta.started(), "1970-01-01T00:00:01Z");
     }
 }

@@ -59,9 +59,9 @@ pub struct SearchGoal {
     pub lower_kb_per_s: Option<f64>,
     /// Message bits / 10^9 per second at the lower bound.
     pub lower_gbit_per_s: Option<f64>,
-    /// What limits the rate: `path`, `receiver`, `sender`, `max`, `min` or `unfinished`.
+    /// The limit of the rate: `path`, `receiver`, `sender`, `max`, `min` or `unfinished`.
     pub limit: String,
-    /// What the limit means for the bounds, and whether a queue grew at the lower bound: a sentence each, or null.
+    /// The consequence of the limit for the bounds, and whether a queue grew at the lower bound: a sentence each, or null.
     pub note: Option<String>,
 }
 
@@ -98,7 +98,7 @@ impl SearchGoal {
     }
 }
 
-/// What the limit means for the bounds.
+/// The consequence of the limit for the bounds.
 fn limit_note(goal: &Goal, result: &GoalResult, trials: &[SearchTrial]) -> Option<String> {
     let note = match result.limit {
         Limit::Path => return None,
@@ -236,7 +236,7 @@ impl SearchRecord {
         self.trials.iter().filter(|trial| trial.share.is_some())
     }
 
-    /// Sentences on what a reader must know first.
+    /// The sentences that a reader must know first.
     pub fn notes(&self) -> Vec<String> {
         let goals = self.goals.iter();
         let mut notes: Vec<String> = goals

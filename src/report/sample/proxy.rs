@@ -61,7 +61,7 @@ pub(in crate::report) fn measured(
     }
 }
 
-/// A merged run of `ranks` ranks, and of one that is missing if there are several.
+/// A merged run of `ranks` ranks; if there are several, another one is missing.
 pub(in crate::report) fn merged(ranks: u64) -> Measured {
     let mut merge = Merge::new(Some(0));
     for rank in 0..ranks {

@@ -48,6 +48,7 @@ pub(in crate::report) fn measured() -> Measured {
         pacing: Some(Pacing {
             target_pps: 100_000.0,
             achieved_pps: Some(99_998.25),
+            unsent: Some(12),
             lateness_ns: figures,
             gap_error_ns: figures,
         }),
@@ -305,6 +306,7 @@ fn effective() -> Effective {
 
 fn traffic(packets: u64) -> Traffic {
     Traffic {
+        is_unknown: false,
         packets,
         bytes: packets * 1_000,
     }

@@ -1,6 +1,8 @@
 //! `histograms.jsonl`: the latency histograms of each run without loss of counts, one line per run, from which runs are merged. The
 //! `.hgrm` files have percentiles only.
 
+mod line;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -20,6 +22,9 @@ pub const LATENESS: &str = "lateness";
 
 /// Longest accepted file, in bytes.
 const LONGEST: u64 = 1 << 30;
+
+/// Bytes of a read.
+const BUFFER: usize = 1 << 16;
 
 /// A line: the histograms of a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -78,9 +83,18 @@ pub fn read(folder: &Path) -> io::Result<Option<BTreeMap<usize, RunHistograms>>>
         file => file?,
     };
     let mut runs = BTreeMap::new();
-    for line in BufReader::new(file.take(LONGEST)).lines() {
-        let line: RunHistograms = serde_json::from_str(&line?)?;
-        runs.insert(line.run, line);
+    let (mut reader, mut line) = (
+        BufReader::with_capacity(BUFFER, file.take(LONGEST)),
+        Vec::new(),
+    );
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        let text = line.trim_ascii_end();
+        let of_run = match line::decode(text) {
+            Some(of_run) => of_run,
+            None => serde_json::from_slice(text)?,
+        };
+        runs.insert(of_run.run, of_run);
+        line.clear();
     }
     Ok(Some(runs))
 }

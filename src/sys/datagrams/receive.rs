@@ -38,6 +38,11 @@ pub struct Arrival<'a> {
 }
 
 impl<'a> Arrival<'a> {
+    /// The number of datagrams: 1 if it is empty.
+    pub fn datagrams(&self) -> usize {
+        self.bytes.len().div_ceil(self.segment.max(1)).max(1)
+    }
+
     /// Parses the output of recvmsg(2): payload, `msg_name`, `msg_control` and `msg_flags`.
     pub fn new(bytes: &'a [u8], name: &'a [u8], control: &[u8], flags: libc::c_int) -> Self {
         let message = Message::new(bytes, name, control, flags);

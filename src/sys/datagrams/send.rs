@@ -251,7 +251,7 @@ impl QueuedDepartures {
         }
     }
 
-    /// Replaces the messages. `is_v6` is the family of the peer of a connected socket. What is returned is valid until the next call
+    /// Replaces the messages. `is_v6` is the family of the peer of a connected socket. The result is valid until the next call
     /// and while the payloads stay in place.
     pub(crate) fn set<'a, P: Iterator<Item = &'a [u8]>>(
         &mut self,

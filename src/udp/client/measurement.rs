@@ -119,7 +119,7 @@ impl<O: Observer> Session<'_, O> {
         self.exchange_clocks_at_end(directions)
     }
 
-    /// Waits for the start of the run: the server's senders start when they are told to.
+    /// Waits for the start of the run: the server starts its senders on command.
     fn await_begin(&mut self, directions: &mut Directions) -> Result<(), SessionError> {
         let Some(start) = self.start else {
             return Ok(());

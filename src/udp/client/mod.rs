@@ -17,6 +17,7 @@ mod record;
 mod replace;
 mod results;
 mod round_trip;
+mod round_trip_record;
 mod session;
 pub(crate) mod settings;
 mod via;
@@ -28,8 +29,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::explain::Explainer;
+use super::latencies::Latencies;
 use super::plan::{Amount, Direction, Mode, Plan};
-use super::receive::accounting::Latencies;
 use super::result::{Interval, Measured};
 use super::setup;
 use super::wire::VERSION;

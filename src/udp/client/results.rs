@@ -2,9 +2,9 @@
 
 use super::{Observer, Packet};
 use crate::stats::latency::Latency;
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::Direction;
-use crate::udp::receive::accounting::Latencies;
-use crate::udp::result::stages::StageInputs;
+use crate::udp::result::StageInputs;
 use crate::udp::result::{Interval, IntervalRows};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::wire::control::Reply;

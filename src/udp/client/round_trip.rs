@@ -9,6 +9,7 @@ use super::association::Association;
 use super::control_loop::{Event, SessionError};
 use super::error::relay_lost;
 use super::opening::{self, Flow};
+use super::round_trip_record::{OtherEnd, record};
 use super::session::Session;
 use super::{Cancel, Observer, RunError, Setup};
 use crate::sys::clock::WallClock;
@@ -17,13 +18,12 @@ use crate::udp::placement;
 use crate::udp::plan::traffic::IpFields;
 use crate::udp::plan::{Direction, Mode, Plan};
 use crate::udp::result::{Ended, IntervalRows, Measured};
-use crate::udp::round_trip::record::{OtherEnd, record};
 use crate::udp::round_trip::requester::{self, Config, Outcome, Requester};
 use crate::udp::round_trip::unanswered::unanswered;
 use crate::udp::wire::control::{Finish, Reply, Request, StreamOffer};
 use crate::udp::wire::results::StreamSent;
 
-/// The requester and what it has reported.
+/// The requester and its reports.
 #[derive(Default)]
 struct Progress {
     intervals: IntervalRows,

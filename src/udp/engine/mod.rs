@@ -4,6 +4,7 @@
 //! sender fills a free slot, queues and submits it, and learns later whether the kernel refused it. A slot in flight is
 //! not touched. With GSO a slot holds several datagrams end to end. Engines count ([`stats`]) and make no decisions.
 
+pub mod endpoint;
 mod errors;
 pub mod mio;
 pub mod offload;
@@ -176,6 +177,12 @@ pub trait Rx {
     /// # Errors
     /// As epoll_wait(2) or io_uring_enter(2).
     fn wait(&mut self, deadline: u64) -> io::Result<()>;
+
+    /// Whether the socket has datagrams although [`Self::receive`] returned none: a thread of the kernel that reads the socket for
+    /// the engine may lack a CPU.
+    fn is_behind(&self) -> bool {
+        false
+    }
 
     /// Datagrams dropped at the socket so far, as counted by the kernel.
     fn drops(&self) -> u64;

@@ -1,4 +1,4 @@
-//! UDP segmentation offload: what the kernel and the path support, found by trial (udp(7)).
+//! UDP segmentation offload (udp(7)). Trials show whether the kernel and the path support it.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};

@@ -1,48 +1,18 @@
 //! Opens the engine of an [`EngineChoice`]. The only code of a UDP run that matches on the kind of engine.
 //!
 //! A new engine needs a folder beside this file, a module in `mod.rs`, an arm in each match below, a variant of
-//! [`EngineKind`], and a value of `--engine` in `cli::args`. `doctor` may check what it needs.
+//! [`EngineKind`], and a value of `--engine` in `cli::args`. `doctor` may check its requirements.
 
 use std::io;
-use std::net::UdpSocket;
 
 use thiserror::Error;
 
+use super::endpoint::{RxEndpoint, TxEndpoint};
 use super::mio::{CopySend, MioRx, MioTx, SpliceSend, StampedSend, ZeroCopySend};
-use super::stamps::StampPolicy;
 use super::uring::{MultishotRx, SingleRx, UringTx};
 use super::{Layout, Rx, Tx};
 use crate::engine::{EngineChoice, EngineKind, UringReceive, ZeroCopy};
-use crate::sys::eventfd::EventFd;
 use crate::uring;
-
-/// The sending end of a stream.
-#[derive(Debug)]
-pub struct TxEndpoint<'a> {
-    /// Connected to the receiver.
-    pub socket: UdpSocket,
-    /// Message layout.
-    pub layout: Layout,
-    /// Most datagrams per [`Tx::submit`].
-    pub batch: usize,
-    /// Payload, repeated through all slots.
-    pub fill: &'a [u8],
-    /// Which messages the kernel stamps. Without effect on zero-copy sends.
-    pub stamps: Option<StampPolicy>,
-    /// Ends waits.
-    pub wake: &'a EventFd,
-}
-
-/// The receiving end of a stream.
-#[derive(Debug)]
-pub struct RxEndpoint<'a> {
-    /// Bound to the port.
-    pub socket: UdpSocket,
-    /// Message layout. Longer messages are truncated and counted.
-    pub layout: Layout,
-    /// Ends waits.
-    pub wake: &'a EventFd,
-}
 
 /// Code that runs on any sender.
 pub trait WithTx {

@@ -104,7 +104,8 @@ mod tests {
     use crate::sys::eventfd::EventFd;
     use crate::sys::tx_timestamp::{self, TxStage};
     use crate::sys::{error_queue, socket};
-    use crate::udp::engine::open::{TxEndpoint, WithTx, available, open_tx};
+    use crate::udp::engine::endpoint::TxEndpoint;
+    use crate::udp::engine::open::{WithTx, available, open_tx};
     use crate::udp::engine::{Layout, Tx};
     use std::io;
     use std::os::fd::AsFd;

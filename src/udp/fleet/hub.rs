@@ -4,15 +4,17 @@
 //! connection has ended, or it was silent for [`SILENT`].
 
 mod fleet;
+mod queue;
 mod round;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use crate::sys::clock;
 use crate::udp::wire::fleet::{FleetJoin, FleetReply, FleetRequest, MAX_RANKS};
 use fleet::{Fleet, Member};
+use queue::{Entry, Queue};
 
 /// A rank sends a message more often than this, unless it is lost.
 pub const ALIVE: Duration = Duration::from_secs(2);
@@ -20,14 +22,23 @@ pub const ALIVE: Duration = Duration::from_secs(2);
 /// A rank without a message for this long is lost.
 pub const SILENT: Duration = Duration::from_secs(8);
 
+/// Silence of a server that was suspended, or too busy to read: its ticks are more often than this.
+const SUSPENDED: Duration = Duration::from_secs(2);
+
+/// The start of the refusal of a rank that is lost while others are not.
+pub const LEFT_BEHIND: &str = "the fleet went on without this rank";
+
 /// Most characters of a name in a message.
 const MAX_NAME: usize = 300;
 
-/// Bytes that wait for a collector, above which the ranks of its fleet are not read.
+/// Bytes of results that wait for a collector, above which the ranks of its fleet are not read.
 const CONGESTED: usize = 16 << 20;
 
-/// Bytes that wait for the collectors of all fleets, above which no rank is read.
+/// Bytes that wait for the collectors of all fleets, above which [`SHARE`] is the limit of each.
 const ALL_CONGESTED: usize = 64 << 20;
+
+/// What a fleet may have waiting whatever other fleets have: these do not stop it.
+const SHARE: usize = 64 << 10;
 
 /// The identity of the server's clock.
 static CLOCK: LazyLock<Option<String>> = LazyLock::new(clock::identity);
@@ -48,11 +59,15 @@ pub struct Hub {
     /// Fleet and rank of each connection.
     members: HashMap<usize, (String, u32)>,
     /// Messages for each connection.
-    replies: HashMap<usize, VecDeque<FleetReply>>,
-    /// Connections with new messages.
+    replies: HashMap<usize, Queue>,
+    /// Connections that had no messages and have some.
     woken: Vec<usize>,
     /// Bytes that wait for all collectors.
     queued: usize,
+    /// The last tick.
+    ticked: Option<Instant>,
+    /// Connections of lost ranks whose fleet has ended with all results saved, and why they were lost.
+    left_behind: HashMap<usize, String>,
 }
 
 impl Hub {
@@ -113,14 +128,14 @@ impl Hub {
             connection,
             sends: join.sends,
             keeps: join.keeps,
-            heard: now.instant,
+            last_message: now.instant,
             lost: None,
         };
         fleet.alive += 1;
         fleet.alive_senders += usize::from(member.sends);
         fleet.members.insert(rank, member);
         self.members.insert(connection, (join.fleet, rank));
-        self.replies.insert(connection, VecDeque::new());
+        self.replies.insert(connection, Queue::default());
         self.poll(connection, now);
         Ok(())
     }
@@ -135,16 +150,20 @@ impl Hub {
         request: FleetRequest,
         now: Now,
     ) -> Result<(), String> {
+        if self.replies.get(&connection).is_some_and(Queue::is_unread) {
+            return Err("the rank sends requests and does not read the replies".to_owned());
+        }
+        if let Some(reason) = self.left_behind.get(&connection) {
+            return Err(format!("{LEFT_BEHIND}, which {reason}"));
+        }
         let Some((fleet, rank)) = self.of(connection) else {
             return Err("the rank is not in a fleet".to_owned());
         };
         if let Some(member) = fleet.members.get_mut(&rank) {
             if let Some(reason) = &member.lost {
-                return Err(format!(
-                    "the fleet went on without this rank, which {reason}"
-                ));
+                return Err(format!("{LEFT_BEHIND}, which {reason}"));
             }
-            member.heard = now.instant;
+            member.last_message = now.instant;
         }
         match request {
             FleetRequest::Alive => return Ok(()),
@@ -154,7 +173,7 @@ impl Hub {
                     at_ns: now.ns,
                     clock: CLOCK.clone(),
                 };
-                self.reply(connection, reply);
+                self.reply(connection, reply.into());
                 return Ok(());
             }
             FleetRequest::Join(_) => return Err("the rank has joined already".to_owned()),
@@ -168,7 +187,7 @@ impl Hub {
                 if let Some(reply) = fleet.on_result(rank, run, part, last)?
                     && let Some(collector) = fleet.collector()
                 {
-                    self.reply(collector, reply);
+                    self.reply(collector, reply.into());
                 }
             }
         }
@@ -180,9 +199,10 @@ impl Hub {
     pub fn closed(&mut self, connection: usize, now: Now) {
         self.lose(connection, "was lost", now);
         // Messages that are never read do not count.
-        while self.next_reply(connection).is_some() {}
+        let queue = self.replies.remove(&connection).unwrap_or_default();
+        self.dequeued(connection, queue.size());
         self.members.remove(&connection);
-        self.replies.remove(&connection);
+        self.left_behind.remove(&connection);
     }
 
     fn lose(&mut self, connection: usize, reason: &str, now: Now) {
@@ -197,25 +217,34 @@ impl Hub {
             && let Some(fleet) = self.fleets.remove(&name.clone())
         {
             self.queued = self.queued.saturating_sub(fleet.queued);
+            if fleet.is_saved() {
+                let lost = fleet.members.into_values();
+                let lost = lost.filter_map(|member| Some((member.connection, member.lost?)));
+                let open = lost.filter(|(connection, _)| self.members.contains_key(connection));
+                self.left_behind.extend(open);
+            }
         }
     }
 
     /// Ends waits that are over, and drops ranks that are silent.
     pub fn tick(&mut self, now: Now) {
+        let since = self.ticked.replace(now.instant).unwrap_or(now.instant);
+        let was_suspended = now.instant.duration_since(since) > SUSPENDED;
         let mut silent = Vec::new();
         let mut one_of_each = Vec::new();
-        for fleet in self.fleets.values() {
-            let alive = || {
-                fleet
-                    .members
-                    .values()
-                    .filter(|member| member.lost.is_none())
-            };
-            one_of_each.extend(alive().next().map(|member| member.connection));
-            // Messages of ranks are not read while results wait.
-            if fleet.queued <= CONGESTED && self.queued <= ALL_CONGESTED {
-                let quiet = |member: &&Member| now.instant.duration_since(member.heard) > SILENT;
-                silent.extend(alive().filter(quiet).map(|member| member.connection));
+        for fleet in self.fleets.values_mut() {
+            // The messages of these ranks wait to be read.
+            let is_unread = was_suspended || fleet.queued > limit(self.queued);
+            let alive = fleet.members.values_mut();
+            let mut alive = alive.filter(|member| member.lost.is_none()).peekable();
+            one_of_each.extend(alive.peek().map(|member| member.connection));
+            for member in alive {
+                if is_unread {
+                    member.last_message = now.instant;
+                }
+                if now.instant.duration_since(member.last_message) > SILENT {
+                    silent.push(member.connection);
+                }
             }
         }
         for connection in silent {
@@ -229,13 +258,16 @@ impl Hub {
 
     /// The next message for a connection.
     pub fn next_reply(&mut self, connection: usize) -> Option<FleetReply> {
-        let reply = self.replies.get_mut(&connection)?.pop_front()?;
-        let size = size_of(&reply);
+        let reply = self.replies.get_mut(&connection)?.pop()?;
+        self.dequeued(connection, queue::size_of(&reply));
+        Some(reply)
+    }
+
+    fn dequeued(&mut self, connection: usize, size: usize) {
         if let Some((fleet, _)) = self.of(connection) {
             fleet.queued = fleet.queued.saturating_sub(size);
             self.queued = self.queued.saturating_sub(size);
         }
-        Some(reply)
     }
 
     /// Whether the messages of a rank are not to be read now, as too many results wait for the collector.
@@ -244,7 +276,7 @@ impl Hub {
             .members
             .get(&connection)
             .and_then(|(name, _)| self.fleets.get(name));
-        fleet.is_some_and(|fleet| fleet.queued > CONGESTED || self.queued > ALL_CONGESTED)
+        fleet.is_some_and(|fleet| fleet.queued > limit(self.queued))
     }
 
     /// The connections that have got messages since the last call.
@@ -260,15 +292,17 @@ impl Hub {
         (member.connection == connection).then_some((fleet, *rank))
     }
 
-    fn reply(&mut self, connection: usize, reply: FleetReply) {
-        if let Some(replies) = self.replies.get_mut(&connection) {
-            let size = size_of(&reply);
-            replies.push_back(reply);
+    fn reply(&mut self, connection: usize, entry: Entry) {
+        if let Some(queue) = self.replies.get_mut(&connection) {
+            if queue.is_empty() {
+                self.woken.push(connection);
+            }
+            let size = entry.size();
+            queue.push(entry);
             self.queued = self.queued.saturating_add(size);
             if let Some((fleet, _)) = self.of(connection) {
                 fleet.queued = fleet.queued.saturating_add(size);
             }
-            self.woken.push(connection);
         }
     }
 
@@ -283,13 +317,11 @@ impl Hub {
     }
 }
 
-/// The size of a message of which a rank that reads nothing may cause many, about; 0 for others.
-fn size_of(reply: &FleetReply) -> usize {
-    match reply {
-        FleetReply::Result { part, .. } => part.len(),
-        FleetReply::Missing { reason, .. } => reason.len() + 64,
-        FleetReply::Clock { .. } => 128,
-        _ => 0,
+/// Bytes that may wait for the collector of a fleet, if `all` wait for the collectors of all fleets.
+fn limit(all: usize) -> usize {
+    match all > ALL_CONGESTED {
+        true => SHARE,
+        false => CONGESTED,
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::hub::ALIVE;
+use super::hub::{ALIVE, LEFT_BEHIND};
 use crate::udp::control::greeting::{ClientGreeting, ClientStep, GreetingError};
 use crate::udp::control::key::Key;
 use crate::udp::wire::control::{Reply, Request};
@@ -39,6 +39,9 @@ pub enum FleetError {
     /// The server refuses the first message as one that it does not know.
     #[error("the server at {0} is older and has no fleets; install this wirebench there")]
     Older(SocketAddr),
+    /// The other ranks went on without the rank.
+    #[error("the server of the fleet at {0} reports: {1}")]
+    LeftBehind(SocketAddr, String),
     /// The server refuses the rank later.
     #[error("the server of the fleet at {0} refuses the rank: {1}")]
     Refused(SocketAddr, String),
@@ -326,8 +329,11 @@ fn read_all(
 }
 
 fn refusal(server: SocketAddr, reason: String) -> FleetError {
-    match reason.contains("unknown variant `fleet`") {
-        true => FleetError::Older(server),
-        false => FleetError::Refused(server, reason),
+    if reason.contains("unknown variant `fleet`") {
+        FleetError::Older(server)
+    } else if reason.starts_with(LEFT_BEHIND) {
+        FleetError::LeftBehind(server, reason)
+    } else {
+        FleetError::Refused(server, reason)
     }
 }

@@ -6,12 +6,12 @@
 //!
 //! Some figures of a rank cannot be added, and are null or absent in the merged run: percentiles of intervals and latencies by size.
 
-mod check;
-mod ending;
+pub(crate) mod check;
+mod completeness;
 mod named;
 mod rows;
 mod sentences;
-mod settings;
+pub(crate) mod settings;
 mod shared;
 mod stages;
 mod sums;
@@ -229,20 +229,11 @@ impl Merge {
         if run.fleet.is_some() {
             return Err(MergeError::Merged(name.to_owned()));
         }
-        check::histograms(result)?;
-        let Some((first, first_name)) = &self.first else {
-            return Ok(());
-        };
-        match first.difference(&Settings::of(run)) {
-            None => Ok(()),
-            Some((key, here, there)) => Err(MergeError::Settings {
-                name: name.to_owned(),
-                first: first_name.clone(),
-                key,
-                here,
-                there,
-            }),
+        if let Some((first, first_name)) = &self.first {
+            first.check(first_name, name, &Settings::of(run))?;
         }
+        check::histograms(result)?;
+        check::counts(result)
     }
 
     /// Takes what all ranks share from the first one.
@@ -355,7 +346,7 @@ impl Merge {
             let transit = self.latency.sum_ns() as f64 / 1e9;
             run.transit_kb_per_s = Some(run.received.bytes as f64 / 1e3 / transit);
         }
-        ending::per_million(&mut run);
+        sums::per_million(&mut run);
         (run.intervals, run.intervals_omitted) = self.rows.finish();
         let schedule = schedule(&mut run, &self.named, self.paced);
         let (stages, stage_histograms) = self.stages.finish(&self.named).unzip();
@@ -380,7 +371,7 @@ impl Merge {
         }
         let mut ranks = self.ranks;
         ranks.sort_by(|one, other| (one.rank, &one.name).cmp(&(other.rank, &other.name)));
-        ending::end(&mut run, &ranks, &missing);
+        completeness::end(&mut run, &ranks, &missing);
         let rates = ranks.iter().filter(|rank| rank.complete);
         let slowest = rates
             .filter_map(|rank| Some((rank.kb_per_s?, rank)))

@@ -6,10 +6,11 @@ use crate::stats::latency::{OutOfRange, Summary};
 use crate::udp::result::causes::claims;
 use crate::udp::result::{
     Clock, Cpu, DscpCount, Effective, Explained, Increase, LossCause, Lost, Marks, Pacing, Reason,
-    Received, Traffic,
+    Received, Run, Traffic,
 };
 
 pub(super) fn traffic(sum: &mut Traffic, other: &Traffic) {
+    sum.is_unknown |= other.is_unknown;
     sum.packets = sum.packets.saturating_add(other.packets);
     sum.bytes = sum.bytes.saturating_add(other.bytes);
 }
@@ -47,6 +48,21 @@ pub(super) fn lost(sum: &mut Lost, other: &Lost) {
 /// A sum is unknown if a part is.
 pub(super) fn known(one: Option<f64>, other: Option<f64>) -> Option<f64> {
     Some(one? + other?)
+}
+
+/// CPU time per million datagrams, as of a run of one rank.
+pub(super) fn per_million(run: &mut Run) {
+    let (sent, received) = (run.sent.packets as f64, run.received.packets as f64);
+    let cpu = &mut run.cpu;
+    let of = |seconds: Option<f64>, packets: f64| {
+        seconds
+            .filter(|_| packets > 0.0)
+            .map(|seconds| seconds / packets * 1e6)
+    };
+    let sender = known(cpu.sender_user_s, cpu.sender_system_s);
+    let receiver = known(cpu.receiver_user_s, cpu.receiver_system_s);
+    cpu.sender_s_per_million = of(sender, sent);
+    cpu.receiver_s_per_million = of(receiver, received);
 }
 
 pub(super) fn cpu(sum: &mut Cpu, other: &Cpu) {
@@ -140,6 +156,8 @@ fn summary(sum: &Summary, other: &Summary) -> Summary {
 pub(super) fn pacing(sum: &mut Pacing, other: &Pacing) {
     sum.target_pps += other.target_pps;
     sum.achieved_pps = known(sum.achieved_pps, other.achieved_pps);
+    let unsent = sum.unsent.zip(other.unsent);
+    sum.unsent = unsent.map(|(one, other)| one.saturating_add(other));
     sum.lateness_ns = summary(&sum.lateness_ns, &other.lateness_ns);
     sum.gap_error_ns = summary(&sum.gap_error_ns, &other.gap_error_ns);
 }

@@ -213,6 +213,14 @@ fn runs_of_other_settings_are_refused_by_name() {
         ),
         "{counts}"
     );
+    let sent = refused(|run| run.sent.packets += 1);
+    let words = "rank 1 contradicts itself: the datagrams sent are ";
+    assert!(sent.contains(words), "{sent}");
+    let received = refused(|run| run.received.duplicates += 1);
+    assert!(
+        received.contains("unique ones and duplicates"),
+        "{received}"
+    );
 }
 
 #[test]
@@ -309,10 +317,12 @@ fn warnings_of_one_kind_are_one_with_their_number() {
 fn counts_of_a_hostile_file_saturate() {
     let mut run = run(&[]).0;
     run.sent = Traffic {
+        is_unknown: false,
         packets: u64::MAX,
         bytes: u64::MAX,
     };
     run.received = Received {
+        packets: u64::MAX,
         unique: u64::MAX,
         ..Received::default()
     };

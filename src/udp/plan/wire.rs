@@ -4,7 +4,7 @@ use super::sizes::Sizes;
 use super::traffic::{Ecn, Gap, IpFields, Schedule, TrafficOptions};
 use super::{Amount, Df, Direction, Mode, Offload, Plan};
 use crate::engine::{EngineChoice, EngineKind, UringReceive, UringSettings, ZeroCopy};
-use crate::udp::send::spin::SpinChoice;
+use crate::udp::plan::SpinChoice;
 use crate::udp::wire::plan as wire;
 
 /// Converts enums with the same variants both ways.

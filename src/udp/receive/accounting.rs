@@ -7,43 +7,12 @@
 use std::mem;
 
 use crate::stats::jitter::Jitter;
-use crate::stats::latency::Latency;
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::sizes::SizePattern;
 use crate::udp::receive::sequence::{Arrival, SequenceWindow};
 use crate::udp::wire::header::{HEADER, Header, HeaderError, Kind};
 
-/// The latencies of an interval or of a run.
-#[derive(Debug, Clone, Default)]
-pub struct Latencies {
-    /// From the actual send.
-    pub actual: Latency,
-    /// From the intended send; empty unless the run is paced.
-    pub intended: Latency,
-}
-
-impl Latencies {
-    /// Empty histograms that grow with the number of their distinct values.
-    pub fn small() -> Self {
-        Self {
-            actual: Latency::small(),
-            intended: Latency::small(),
-        }
-    }
-
-    /// Adds the latencies of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        self.actual.merge(&other.actual);
-        self.intended.merge(&other.intended);
-    }
-
-    /// Empties both histograms and keeps their memory.
-    pub fn clear(&mut self) {
-        self.actual.clear();
-        self.intended.clear();
-    }
-}
-
-/// Datagrams that belong to no stream of this run, by what is wrong with them.
+/// Datagrams that belong to no stream of this run, by their fault.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Foreign {
     /// Another token.
@@ -176,7 +145,7 @@ impl StreamAccounting {
         Classified::Foreign
     }
 
-    /// Only the last datagram of a stream may be shorter than its sequence number says; no datagram is empty.
+    /// Only the last datagram of a stream may be shorter than the size of its sequence number; no datagram is empty.
     #[inline]
     fn fits(&self, header: &Header, length: usize) -> bool {
         length == self.datagram || self.has_size(header, length)

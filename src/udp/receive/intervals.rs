@@ -11,7 +11,8 @@ use std::collections::btree_map::Entry;
 use std::mem;
 use std::time::Duration;
 
-use crate::udp::receive::accounting::{Latencies, StreamCounts};
+use crate::udp::latencies::Latencies;
+use crate::udp::receive::accounting::StreamCounts;
 use crate::udp::receive::receiver::IntervalSnapshot;
 use crate::udp::result::Interval;
 

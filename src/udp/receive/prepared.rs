@@ -5,7 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 use crate::sys::shared_port;
 use crate::udp::placement::Cpus;
 use crate::udp::plan::Plan;
-use crate::udp::setup::{ReceiverSocket, SetupError};
+use crate::udp::receive::socket::ReceiverSocket;
+use crate::udp::setup::SetupError;
 use crate::udp::wire::control::ReceiverEffective;
 
 /// Sockets with their options set but not bound, and the settings that the sender must know.

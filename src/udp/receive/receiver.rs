@@ -14,14 +14,15 @@ use crate::sys::usage::CpuTime;
 use crate::udp::credit::CreditIssuer;
 use crate::udp::engine::Rx;
 use crate::udp::engine::stats::ReceiveStats;
+use crate::udp::latencies::Latencies;
+use crate::udp::mark_counts::MarkCounts;
 use crate::udp::plan::sizes::SizePattern;
 use crate::udp::receive::UNKNOWN;
-use crate::udp::receive::accounting::{Latencies, StreamAccounting, StreamCounts};
+use crate::udp::receive::accounting::{StreamAccounting, StreamCounts};
 use crate::udp::receive::arrivals::Arrivals;
 use crate::udp::receive::backoff::Backoff;
 use crate::udp::receive::by_size::LatencyBySize;
 use crate::udp::receive::interval_clock::IntervalClock;
-use crate::udp::receive::marks::MarkCounts;
 use crate::udp::receive::packet_log::PacketLog;
 use crate::udp::receive::stamps::{ReceivedStamps, RxStamps};
 use crate::udp::relay_header::RelayHeader;
@@ -229,6 +230,8 @@ pub struct StreamReceiver {
     /// The kernel's stamps; `None` unless the plan requests them.
     stamps: Option<Box<RxStamps>>,
     clock: IntervalClock,
+    /// End of a prolonged wait for stragglers, in ns; 0 without.
+    prolonged: u64,
 }
 
 impl StreamReceiver {
@@ -269,6 +272,7 @@ impl StreamReceiver {
                     .max(1),
                 index: 0,
             },
+            prolonged: 0,
         }
     }
 
@@ -317,9 +321,7 @@ impl StreamReceiver {
             return Ok(Turn::Ended);
         }
         let sent = self.control.sent.load(Ordering::Relaxed);
-        if sent != UNKNOWN
-            && (self.arrivals.accounting.unique() >= sent || monotonic_ns() >= self.quiet_at())
-        {
+        if sent != UNKNOWN && (self.arrivals.accounting.unique() >= sent || self.is_quiet(rx)) {
             return Ok(Turn::Ended);
         }
         Ok(match count {
@@ -328,12 +330,28 @@ impl StreamReceiver {
         })
     }
 
+    /// Whether the wait for stragglers is over. An engine that is behind prolongs it, up to [`MAX_QUIET_NS`].
+    #[inline]
+    fn is_quiet<R: Rx>(&mut self, rx: &R) -> bool {
+        let now = monotonic_ns();
+        if now < self.quiet_at() {
+            return false;
+        }
+        let longest = self.control.last_arrival.load(Ordering::Relaxed) + MAX_QUIET_NS;
+        let is_prolonged = now < longest && rx.is_behind();
+        if is_prolonged {
+            self.prolonged = now + MIN_QUIET_NS;
+        }
+        !is_prolonged
+    }
+
     /// When the wait for stragglers ends, in ns.
     #[inline]
     fn quiet_at(&self) -> u64 {
         let quiet = self.control.quiet.load(Ordering::Relaxed);
         let quiet = quiet.clamp(MIN_QUIET_NS, MAX_QUIET_NS);
-        self.control.last_arrival.load(Ordering::Relaxed) + quiet
+        let quiet_at = self.control.last_arrival.load(Ordering::Relaxed) + quiet;
+        quiet_at.max(self.prolonged)
     }
 
     /// When the next turn is due without a datagram, in ns.
@@ -383,85 +401,4 @@ impl StreamReceiver {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::SocketAddr;
-    use std::sync::mpsc;
-
-    use crate::sys::cmsg::Message;
-
-    /// An engine without datagrams that stops the receiver at the fifth sleep.
-    struct Silent {
-        control: Arc<ReceiverControl>,
-        sleeps: u32,
-    }
-
-    impl Rx for Silent {
-        fn receive(&mut self, _each: impl FnMut(Message<'_>)) -> io::Result<usize> {
-            Ok(0)
-        }
-
-        fn send_control(&mut self, _datagram: &[u8], _to: SocketAddr) {}
-
-        fn wait(&mut self, deadline: u64) -> io::Result<()> {
-            // It was in the future a moment ago.
-            assert!(deadline + EMPTY_NS > monotonic_ns());
-            self.sleeps += 1;
-            if self.sleeps == 5 {
-                self.control.stop.store(true, Ordering::Relaxed);
-            }
-            Ok(())
-        }
-
-        fn drops(&self) -> u64 {
-            0
-        }
-
-        fn stats(&self) -> ReceiveStats {
-            ReceiveStats::default()
-        }
-    }
-
-    #[test]
-    fn a_receiver_without_an_empty_histogram_sleeps_when_an_interval_is_over() {
-        let control = Arc::new(ReceiverControl::new());
-        let rx = Silent {
-            control: control.clone(),
-            sleeps: 0,
-        };
-        let (_keeper, empties) = mpsc::channel();
-        let (sender, events) = mpsc::channel();
-        let config = ReceiverConfig {
-            stream: 0,
-            token: 1,
-            relay: RelayHeader::default(),
-            chunk: 8,
-            sizes: None,
-            paced: false,
-            sent_probes: false,
-            window: None,
-            capacity: None,
-            interval: Duration::from_millis(10),
-            // The first interval has been over for 10 s.
-            epoch: Arc::new(AtomicU64::new(
-                monotonic_ns().saturating_sub(10_000_000_000),
-            )),
-            offset: Arc::default(),
-            packet_log: None,
-            by_size: None,
-            count_marks: false,
-            stamps: None,
-            control,
-            empties,
-        };
-        run(rx, config, &sender, || ());
-        let snapshots = events.iter().take(2).collect::<Vec<_>>();
-        assert!(matches!(
-            snapshots[..],
-            [
-                Event::Interval(IntervalSnapshot { last: true, .. }),
-                Event::Done(_)
-            ]
-        ));
-    }
-}
+mod tests;

@@ -10,9 +10,12 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use crate::sys::clock::WallClock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::machine;
+use crate::udp::Notify;
+use crate::udp::latencies::Latencies;
 use crate::udp::placement;
 use crate::udp::plan::{Mode, Plan};
-use crate::udp::receive::accounting::{Latencies, StreamCounts};
+use crate::udp::receive::UNKNOWN;
+use crate::udp::receive::accounting::StreamCounts;
 use crate::udp::receive::by_size::LatencyBySize;
 use crate::udp::receive::intervals::{CompletedInterval, Intervals, Recycled};
 use crate::udp::receive::packet_log::{self, PacketLog};
@@ -21,17 +24,16 @@ use crate::udp::receive::receiver::{
     Event, IntervalSnapshot, Received, ReceiverConfig, ReceiverControl,
 };
 use crate::udp::receive::shared::SharedReceiver;
+use crate::udp::receive::socket::ReceiverSocket;
 use crate::udp::receive::stamps::RxStamps;
 use crate::udp::receive::thread::{EventSink, start_thread};
-use crate::udp::receive::{Notify, UNKNOWN};
 use crate::udp::relay_header::RelayHeader;
 use crate::udp::result::IntervalRows;
-use crate::udp::setup::ReceiverSocket;
 use crate::udp::shared_loops::{SharedLoops, Wake};
 use crate::udp::wire::control::{Finish, ReceiverEffective};
 use crate::udp::wire::header::{Header, Kind};
 
-/// Histograms of a stream: one that it records into, one on its way here, one on its way back.
+/// Histograms of a stream: one in use by its receiver, one on the way to the session, one on the way back.
 const EMPTIES: usize = 3;
 
 /// Settings that all receivers of a session share.

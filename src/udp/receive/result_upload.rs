@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::receivers::ReceiversOutcome;
 use crate::stats::latency::Latency;
 use crate::udp::engine::stats::ReceiveStats;
-use crate::udp::receive::accounting::Latencies;
+use crate::udp::latencies::Latencies;
 use crate::udp::receive::by_size::LatencyBySize;
 use crate::udp::receive::packet_log::PacketRecords;
 use crate::udp::receive::receiver::Received;

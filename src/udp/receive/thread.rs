@@ -7,11 +7,12 @@ use std::thread;
 use crate::engine::EngineChoice;
 use crate::sys::eventfd::EventFd;
 use crate::sys::{affinity, sched_policy, timer_slack};
+use crate::udp::Notify;
 use crate::udp::engine::Rx;
-use crate::udp::engine::open::{RxEndpoint, WithRx, open_rx};
-use crate::udp::receive::Notify;
+use crate::udp::engine::endpoint::RxEndpoint;
+use crate::udp::engine::open::{WithRx, open_rx};
 use crate::udp::receive::receiver::{self, Event, Received, ReceiverConfig};
-use crate::udp::setup::ReceiverSocket;
+use crate::udp::receive::socket::ReceiverSocket;
 
 /// Starts the thread of a receiver.
 pub(super) fn start_thread(

@@ -10,11 +10,11 @@ use super::interval::Interval;
 use super::marks::Marks;
 use super::measured::Measured;
 use super::run::Run;
-use super::stages::{StageInputs, stages};
+use super::stage_inputs::{StageInputs, stages};
 use super::streams::{add, streams};
 use super::{settings, warnings};
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::{Direction, Plan};
-use crate::udp::receive::accounting::Latencies;
 use crate::udp::send::outcome::SenderOutcome;
 
 /// Computes the record of a run.
@@ -44,7 +44,7 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
         add(&mut run, stream);
         stream.lost.is_unknown = inputs.senders_lost;
     }
-    run.lost.is_unknown = inputs.senders_lost;
+    (run.sent.is_unknown, run.lost.is_unknown) = (inputs.senders_lost, inputs.senders_lost);
     if inputs.done.is_none() {
         // The receiver's counts after its last row are unknown.
         run.lost.is_unknown = true;
@@ -204,7 +204,7 @@ fn last_burst_s(run: &Run) -> f64 {
         return 0.0;
     };
     let burst = u64::from(burst.max(1));
-    // The bursts of the streams take turns, so the last one is of the stream with the most bursts, the last of several.
+    // The bursts of the streams take turns, so the last one belongs to the last of the streams with the most bursts.
     let alone = [run.sent.packets];
     let streams = run.streams.iter().map(|stream| stream.sent.packets);
     let last = streams
@@ -215,7 +215,7 @@ fn last_burst_s(run: &Run) -> f64 {
     datagrams as f64 / pacing.target_pps
 }
 
-/// The rates of a run that took so long.
+/// Sets the rates of a run with this duration.
 pub(in crate::udp) fn speeds(run: &mut Run, seconds: f64) {
     let bytes = run.received.bytes as f64;
     run.seconds = Some(seconds);

@@ -172,7 +172,7 @@ fn host(report: &HostReport) -> HostDrops {
     }
 }
 
-/// What the reports lack.
+/// The missing parts of the reports.
 fn notes(inputs: &LossInputs) -> Vec<String> {
     let mut notes = Vec::new();
     for (side, report) in [("sender", &inputs.sender), ("receiver", &inputs.receiver)] {

@@ -1,9 +1,9 @@
 //! The costs of a run and the accuracy of its pacing, summed over the threads of both sides.
 
-use crate::stats::latency::Latency;
+use crate::stats::latency::{Latency, NamedHistograms};
 use crate::udp::engine::stats::{RingStats, ZeroCopyStats, add_some};
-use crate::udp::plan::{Mode, Plan};
-use crate::udp::result::{Cpu, EngineStats, NamedHistograms, Pacing, Run};
+use crate::udp::plan::{Amount, Mode, Plan};
+use crate::udp::result::{Cpu, EngineStats, Pacing, Run};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::wire::results::{Done, StreamReceived};
 
@@ -104,7 +104,11 @@ pub(super) fn pacing(plan: &Plan, senders: &[SenderOutcome]) -> Option<(Pacing, 
     let burst = u64::from(plan.traffic.schedule.burst.max(1));
     let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());
     let mut achieved_pps = 0.0;
+    let mut unsent = Some(0_u64);
     for sender in senders {
+        unsent = unsent
+            .zip(sender.unsent)
+            .map(|(sum, of)| sum.saturating_add(of));
         lateness.merge(&sender.times.lateness);
         gap_error.merge(&sender.times.gap_error);
         // With fewer datagrams than streams, some streams send none.
@@ -112,8 +116,13 @@ pub(super) fn pacing(plan: &Plan, senders: &[SenderOutcome]) -> Option<(Pacing, 
             continue;
         };
         let seconds = sender.times.last.saturating_sub(first) as f64 / 1e9;
-        // The datagrams before the last burst were sent in this time.
-        let before = sender.packets.saturating_sub(1) / burst * burst;
+        // The datagrams before the last burst were sent in this time, or all in the requested time if more were due in it.
+        let (before, seconds) = match plan.amount {
+            Amount::Time(time) if sender.unsent > Some(0) => {
+                (sender.packets, seconds.max(time.as_secs_f64()))
+            }
+            _ => (sender.packets.saturating_sub(1) / burst * burst, seconds),
+        };
         if before > 0 && seconds > 0.0 {
             achieved_pps += before as f64 / seconds;
         }
@@ -121,6 +130,7 @@ pub(super) fn pacing(plan: &Plan, senders: &[SenderOutcome]) -> Option<(Pacing, 
     let pacing = Pacing {
         target_pps,
         achieved_pps: (achieved_pps > 0.0).then_some(achieved_pps),
+        unsent,
         lateness_ns: lateness.summary(),
         gap_error_ns: gap_error.summary(),
     };

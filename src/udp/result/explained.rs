@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The losses of a run by cause. `causes` and `between` or `unexplained` sum to `lost.packets + surplus`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explained {
-    /// The causes that lost datagrams, in the order of a datagram's way.
+    /// The causes that lost datagrams, in the order in which a datagram passes them.
     pub causes: Vec<LossCause>,
     /// Datagrams lost between the two hosts: those with no cause at either. Null if a host did not explain its side.
     pub between: Option<u64>,
@@ -13,7 +13,7 @@ pub struct Explained {
     pub unexplained: Option<u64>,
     /// By how much the causes exceed the losses.
     pub surplus: u64,
-    /// What the figures do not show, a sentence each.
+    /// Limits of the figures, a sentence each.
     pub notes: Vec<String>,
     /// The drops on the sender's host; null if it did not explain its side.
     pub sender: Option<HostDrops>,

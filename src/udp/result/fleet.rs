@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::run::{Lost, Received, Traffic};
+use super::packets::{Lost, Received, Traffic};
 use crate::stats::spread::Spread;
 use crate::units::listed;
 

@@ -3,9 +3,9 @@
 use super::ended::Ended;
 use super::interval_rows::IntervalRows;
 use super::run::{Effective, Requested};
-use super::stages::StageInputs;
+use super::stage_inputs::StageInputs;
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::Plan;
-use crate::udp::receive::accounting::Latencies;
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::wire::explain::HostReport;
 use crate::udp::wire::results::{Done, StreamReceived, StreamSent};

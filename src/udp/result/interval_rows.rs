@@ -11,7 +11,7 @@ pub struct IntervalRows {
     pub kept: Vec<Interval>,
     /// Number of further rows.
     pub omitted: u64,
-    /// Totals of all rows: all that is known if the result itself is lost.
+    /// Totals of all rows: the only counts if the result is lost.
     pub total: StreamReceived,
     /// The sum of `ce` of all rows.
     pub ce: u64,
@@ -75,7 +75,7 @@ impl IntervalRows {
         (!is_empty).then_some(row)
     }
 
-    /// Whether the rows have counts of CE, which those of an older server have not.
+    /// Whether the rows have counts of CE. The rows of an older server lack them.
     fn counts_ce(&self) -> bool {
         self.kept.first().is_some_and(|row| row.ce.is_some())
     }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::udp::mark_counts::MarkCounts;
 use crate::udp::plan::traffic::IpFields;
-use crate::udp::receive::marks::MarkCounts;
 use crate::udp::wire::results::StreamReceived;
 
 /// The received datagrams, including duplicates, by the DSCP and the ECN field of their IP header.

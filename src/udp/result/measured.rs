@@ -2,10 +2,7 @@
 
 use super::interval::Interval;
 use super::run::Run;
-use crate::stats::latency::Latency;
-
-/// Histograms with the name of each.
-pub type NamedHistograms = Vec<(&'static str, Latency)>;
+use crate::stats::latency::{Latency, NamedHistograms};
 
 /// A run with its histograms.
 #[derive(Debug, Clone)]

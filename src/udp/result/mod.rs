@@ -15,14 +15,17 @@ mod interval;
 mod interval_rows;
 mod marks;
 mod measured;
+mod packets;
 mod round_trip;
 mod run;
 mod settings;
-pub mod stages;
+mod stage_inputs;
+mod stages;
 mod streams;
 mod traffic;
 mod warnings;
 
+pub use crate::stats::latency::NamedHistograms;
 pub use assemble::assemble;
 pub(in crate::udp) use assemble::speeds;
 pub use by_size::SizeLatency;
@@ -33,13 +36,15 @@ pub use inputs::{Hosts, RunInputs};
 pub use interval::Interval;
 pub use interval_rows::IntervalRows;
 pub use marks::{DscpCount, Marks};
-pub use measured::{Measured, NamedHistograms};
+pub use measured::Measured;
+pub use packets::{Lost, Received, Traffic};
 pub use round_trip::RoundTrip;
 pub use run::{
-    Clock, Cpu, CpuTrial, Effective, EngineStats, Lost, MAX_INTERVALS, Pacing, Received, Requested,
-    Run, Stream, Traffic, UringRequested,
+    Clock, Cpu, CpuTrial, Effective, EngineStats, MAX_INTERVALS, Pacing, Requested, Run, Stream,
+    UringRequested,
 };
 pub use settings::{effective, requested};
+pub use stage_inputs::StageInputs;
 pub use stages::{Stage, Stages, StampCost};
 pub use streams::{sent_at_least, total_sent};
 pub use traffic::TrafficRequested;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stats::latency::Summary;
 
-/// What only round trips have.
+/// Figures that only round trips have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RoundTrip {
     /// `closed` (one request in flight) or `open` (requests at intended times).

@@ -5,10 +5,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::by_size::SizeLatency;
-use super::counts::{self, nullable_counts};
+use super::counts;
 use super::explained::Explained;
 use super::fleet::Fleet;
 use super::interval::Interval;
+use super::packets::{Lost, Received, Traffic};
 use super::stages::Stages;
 use crate::stats::latency::Summary;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
@@ -42,7 +43,7 @@ pub struct Run {
     pub last_received_at: Option<String>,
     /// The sender's address, as the receiver sees it.
     pub client_ip: Option<String>,
-    /// Datagrams offered to the kernel, once each, including `lost.not_sent`.
+    /// Datagrams offered to the kernel, once each, including `lost.not_sent`; null if the sender was lost.
     pub sent: Traffic,
     /// Datagrams that arrived.
     pub received: Received,
@@ -96,7 +97,7 @@ pub struct Run {
     /// Effects of the measuring program or its host on the result, a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// What only round trips have; absent in other runs.
+    /// Figures that only round trips have; absent in other runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip: Option<RoundTrip>,
     /// The losses by cause; null unless requested, or if the losses are unknown.
@@ -297,70 +298,17 @@ pub struct Clock {
     pub note: Option<String>,
 }
 
-/// Packets and message bytes.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct Traffic {
-    /// Datagrams.
-    pub packets: u64,
-    /// Message bytes, without headers.
-    pub bytes: u64,
-}
-
-/// The datagrams that arrived at the receiver's sockets.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(from = "ReceivedInFile", into = "ReceivedInFile")]
-pub struct Received {
-    /// Whether the receiver was lost before it reported a count. All counts are null in the file then.
-    pub is_unknown: bool,
-    /// `unique + duplicates`.
-    pub packets: u64,
-    /// Message bytes of the unique datagrams.
-    pub bytes: u64,
-    /// First arrivals.
-    pub unique: u64,
-    /// Further arrivals of a sequence number.
-    pub duplicates: u64,
-    /// First arrivals after a higher sequence number (RFC 4737).
-    pub reordered: u64,
-    /// Arrivals below the sequence window, which count as lost (RFC 7680, 3.8.4) and are counted nowhere else.
-    pub late: u64,
-    /// Datagrams of no stream of this run: the sum of the three counts below.
-    pub foreign: u64,
-    /// Foreign datagrams with another token.
-    pub foreign_token: u64,
-    /// Foreign datagrams shorter than a header.
-    pub foreign_short: u64,
-    /// Foreign datagrams with an invalid header, or a header that contradicts the datagram.
-    pub foreign_malformed: u64,
-}
-
-nullable_counts!(ReceivedInFile for Received: packets, bytes, unique, duplicates, reordered, late, foreign, foreign_token, foreign_short, foreign_malformed);
-
-/// The datagrams that did not arrive, by where they were lost as far as the kernel reports it.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(from = "LostInFile", into = "LostInFile")]
-pub struct Lost {
-    /// Whether a side was lost before the end, so that the losses are unknown. All counts are null in the file then.
-    pub is_unknown: bool,
-    /// `sent.packets - received.unique`: the sum of the three below.
-    pub packets: u64,
-    /// Refused for good by the sender's kernel.
-    pub not_sent: u64,
-    /// Dropped at the receiver's socket because its buffer was full.
-    pub receiver_socket: u64,
-    /// Lost elsewhere.
-    pub elsewhere: u64,
-}
-
-nullable_counts!(LostInFile for Lost: packets, not_sent, receiver_socket, elsewhere);
-
 /// The accuracy of a paced sender's schedule.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Pacing {
     /// Requested datagrams per second.
     pub target_pps: f64,
-    /// Datagrams per second from the first send stamp to the last.
+    /// Datagrams per second from the first send stamp to the last, or in the requested time if datagrams are `unsent`.
     pub achieved_pps: Option<f64>,
+    /// Datagrams that were due before the end of the requested time and were never offered to the kernel. They are not in `sent` and
+    /// have no lateness; `None` in records of older versions.
+    #[serde(default)]
+    pub unsent: Option<u64>,
     /// Time from the intended send of each datagram to its stamp.
     pub lateness_ns: Summary,
     /// Deviation of each gap between two datagrams from the intended gap.

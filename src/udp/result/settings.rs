@@ -1,10 +1,10 @@
 //! The requested and the effective settings of a record.
 
 use crate::engine::EngineKind;
+use crate::udp::path_mtu::TooLong;
 use crate::udp::plan::{Amount, Mode, Plan};
 use crate::udp::result::{Effective, Requested, UringRequested};
 use crate::udp::send::outcome::SenderOutcome;
-use crate::udp::send::path::TooLong;
 use crate::udp::wire::header::HEADER;
 
 /// The requested settings that the plan contains.

@@ -1,7 +1,8 @@
-//! The accounting of each stream: what was sent, received and lost, and where it was lost.
+//! The accounting of each stream: datagrams sent, received and lost, and the places of the losses.
 
 use super::inputs::RunInputs;
-use super::run::{Lost, Received, Run, Stream, Traffic};
+use super::packets::{Lost, Received, Traffic};
+use super::run::{Run, Stream};
 use crate::udp::plan::Plan;
 use crate::udp::wire::results::StreamReceived;
 use crate::udp::wire::results::StreamSent;
@@ -50,6 +51,7 @@ pub(super) fn streams(inputs: &RunInputs<'_>) -> Vec<Stream> {
                 stream: number,
                 rank: None,
                 sent: Traffic {
+                    is_unknown: inputs.senders_lost,
                     packets,
                     bytes: sent.bytes.max(received.bytes),
                 },

@@ -7,17 +7,18 @@ use crate::units::{counted, grouped, short_ns, were};
 
 /// The sentences that apply to `run`, most important first.
 pub(super) fn warnings(run: &Run) -> Vec<String> {
-    let rules: [fn(&Run) -> Option<String>; 10] = [
+    let rules: [fn(&Run) -> Option<String>; 11] = [
         silent_group,
         throttled,
         late,
         slow,
+        unsent,
         too_long,
         segments_refused,
         receiver_socket,
         unstamped,
         too_brief,
-        starved,
+        preempted_client,
     ];
     rules.iter().filter_map(|rule| rule(run)).collect()
 }
@@ -112,13 +113,26 @@ fn slow(run: &Run) -> Option<String> {
     }
     let stats = &run.engine_stats;
     let reason = match (stats.send_enobufs, stats.send_eagain) {
-        (0, 0) => "this host cannot send faster".to_owned(),
+        (0, 0) => "this host stalled, or cannot send faster".to_owned(),
         (0, full) => format!("its send buffer was full {}", counted(full, "time")),
         (full, _) => format!("the queue of its device was full {}", counted(full, "time")),
     };
     Some(format!(
         "The sender reached only {:.1} % of the requested pace: {reason}. The load on the path was lower than planned.",
         share * 100.0
+    ))
+}
+
+/// Datagrams were due before the end and never sent.
+fn unsent(run: &Run) -> Option<String> {
+    let unsent = run.pacing.as_ref()?.unsent.filter(|&unsent| unsent > 0)?;
+    let due = run.sent.packets.saturating_add(unsent);
+    Some(format!(
+        "{} of {} that were due, {:.1} %, {} never sent. They are in no figure of latency or lateness.",
+        grouped(unsent),
+        counted(due, "datagram"),
+        unsent as f64 / due as f64 * 100.0,
+        were(unsent),
     ))
 }
 
@@ -192,7 +206,7 @@ fn too_brief(run: &Run) -> Option<String> {
     let (seconds, error) = (run.seconds?, run.seconds_error?);
     (run.mode != "round-trip" && error > seconds / 10.0).then(|| {
         format!(
-            "The goodput is uncertain: the run took {}, and the clocks of the two hosts are known to ± {}. A longer run (--mb or --seconds) makes this error a smaller share.",
+            "The goodput is uncertain: the run took {}, and the clocks of the two hosts are known to ± {}. A longer run (--mb or --duration) makes this error a smaller share.",
             short_ns(seconds * 1e9),
             short_ns(error * 1e9),
         )
@@ -200,7 +214,7 @@ fn too_brief(run: &Run) -> Option<String> {
 }
 
 /// The spinning client of round trips did not have its CPU alone, which the 99 % round trip shows.
-fn starved(run: &Run) -> Option<String> {
+fn preempted_client(run: &Run) -> Option<String> {
     let times = run.cpu.sender_preemptions?;
     let is_often = times >= 10 && times.saturating_mul(100) >= run.sent.packets;
     (run.mode == "round-trip" && run.effective.spin && is_often).then(|| {
@@ -230,6 +244,7 @@ mod tests {
                 ..Pacing::default()
             }),
             sent: Traffic {
+                is_unknown: false,
                 packets: 1_000,
                 bytes: 1_000_000,
             },
@@ -284,6 +299,7 @@ mod tests {
             let mut run = Run {
                 mode: "round-trip".to_owned(),
                 sent: Traffic {
+                    is_unknown: false,
                     packets: 5_000,
                     bytes: 0,
                 },
@@ -336,6 +352,7 @@ mod tests {
                 ..Requested::default()
             },
             sent: Traffic {
+                is_unknown: false,
                 packets: 5,
                 bytes: 5,
             },

@@ -2,14 +2,9 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::ring::RingChannel;
-use super::socket::SocketChannel;
-use crate::engine::{EngineChoice, EngineKind};
-use crate::sys::{affinity, timer_slack};
+use crate::engine::EngineChoice;
 use crate::udp::engine::stats::RingStats;
 
 /// Longest sleep without a datagram, after which a thread checks whether it is stopped.
@@ -26,7 +21,7 @@ pub(super) enum Waiting {
     Spinning,
 }
 
-/// What [`Channel::receive`] found.
+/// The outcome of [`Channel::receive`].
 #[derive(Debug)]
 pub(super) enum Received {
     /// Nothing.
@@ -67,7 +62,7 @@ pub(super) trait Channel {
     /// Receives a datagram. With [`Waiting::Asleep`] it may sleep for a tick.
     fn receive(&mut self) -> Received;
 
-    /// Submits what is queued, and sleeps until there may be something to receive, at most this time in ns, and a tick. Returns at once
+    /// Submits queued datagrams, and sleeps until one may have arrived, for at most this time in ns, and at most a tick. Returns at once
     /// if [`Self::receive`] sleeps.
     fn sleep(&mut self, ns: u64);
 
@@ -76,15 +71,6 @@ pub(super) trait Channel {
 
     /// The counters so far.
     fn calls(&self) -> Calls;
-}
-
-/// Code that runs on any channel.
-pub(super) trait WithChannel: Send + 'static {
-    /// Its result.
-    type Output: Send + 'static;
-
-    /// Runs.
-    fn run(self, channel: impl Channel) -> Self::Output;
 }
 
 /// The thread of an end.
@@ -97,51 +83,4 @@ pub(super) struct Settings {
     pub(super) datagram: usize,
     /// The CPU that the thread is pinned to.
     pub(super) cpu: Option<usize>,
-}
-
-/// Starts a thread with `code` on a connected socket, and returns once its channel is open. The thread has no result if that fails.
-///
-/// # Errors
-/// As pthread_create(3), setsockopt(2) and io_uring_setup(2).
-pub(super) fn spawn<C: WithChannel>(
-    settings: Settings,
-    socket: UdpSocket,
-    code: C,
-) -> io::Result<JoinHandle<Option<C::Output>>> {
-    let (opened, is_open) = mpsc::channel();
-    let thread = thread::Builder::new().name(settings.name.to_owned());
-    let thread = thread.spawn(move || {
-        if let Some(cpu) = settings.cpu {
-            // The option was checked; if the CPU is gone since, the thread stays where it is.
-            let _ = affinity::pin(cpu);
-        }
-        let _ = timer_slack::tighten();
-        // A ring belongs to the thread that creates it.
-        match settings.engine.kind {
-            EngineKind::Mio => begin(SocketChannel::new(socket, &settings), code, &opened),
-            EngineKind::Uring => begin(RingChannel::new(socket, &settings), code, &opened),
-        }
-    })?;
-    match is_open.recv() {
-        Ok(result) => result.map(|()| thread),
-        Err(_) => Err(io::Error::other("its thread failed")),
-    }
-}
-
-fn begin<C: WithChannel>(
-    channel: io::Result<impl Channel>,
-    code: C,
-    opened: &mpsc::Sender<io::Result<()>>,
-) -> Option<C::Output> {
-    // The starting thread waits for this message.
-    match channel {
-        Ok(channel) => {
-            let _ = opened.send(Ok(()));
-            Some(code.run(channel))
-        }
-        Err(error) => {
-            let _ = opened.send(Err(error));
-            None
-        }
-    }
 }

@@ -9,15 +9,15 @@
 //! ```
 //!
 //! [`schedule`] and [`exchanges`] are pure. [`requester`] and [`responder`] are the threads around them, over a channel of either engine.
-//! [`record`] turns the outcome into the record of a run, and [`unanswered`] names the reason why an echo server answered nothing.
+//! The client turns the outcome into the record of a run. [`unanswered`] names the reason why an echo server answered nothing.
 
 mod channel;
 pub mod exchanges;
-pub mod record;
 pub mod requester;
 pub mod responder;
 mod ring;
 mod rows;
 pub mod schedule;
 mod socket;
+mod thread;
 pub mod unanswered;

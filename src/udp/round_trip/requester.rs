@@ -9,21 +9,23 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::channel::{self, Channel, Received, TICK, Waiting, WithChannel};
+use super::channel::{Channel, Received, Settings, TICK, Waiting};
 use super::exchanges::{Counts, Exchanges, Response};
 use super::rows::Rows;
 use super::schedule::{Schedule, Step};
+use super::thread::{self, WithChannel};
 use crate::stats::latency::Latency;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::socket;
 use crate::sys::usage::{self, CpuTime};
+use crate::udp::Notify;
 use crate::udp::engine::stats::{ReceiveStats, SendStats};
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::Plan;
-use crate::udp::receive::Notify;
-use crate::udp::receive::accounting::{Foreign, Latencies};
+use crate::udp::plan::SpinChoice;
+use crate::udp::receive::accounting::Foreign;
 use crate::udp::receive::intervals::CompletedInterval;
 use crate::udp::relay_header::RelayHeader;
-use crate::udp::send::spin::SpinChoice;
 use crate::udp::setup::{DEFAULT_BUFFER, SetupError};
 use crate::udp::wire::header::{HEADER, Header, HeaderError, Kind};
 
@@ -130,7 +132,7 @@ impl Requester {
             (_, None) => Waiting::Asleep,
             (_, Some(_)) => Waiting::AsleepUntil,
         };
-        let settings = channel::Settings {
+        let settings = Settings {
             name: "round-trip",
             engine: config.plan.engine,
             waiting,
@@ -145,7 +147,7 @@ impl Requester {
             stop: stop.clone(),
             emit: Emit { events, notify },
         };
-        let thread = channel::spawn(settings, socket, code)?;
+        let thread = thread::spawn(settings, socket, code)?;
         Ok(Self {
             events: receiver,
             stop,

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use super::channel::{self, Channel, Received, TICK, Waiting, WithChannel};
+use super::channel::{Channel, Received, Settings, TICK, Waiting};
 use super::socket::wake;
+use super::thread::{self, WithChannel};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::shared_port;
 use crate::sys::socket;
@@ -18,7 +19,7 @@ use crate::sys::usage::CpuTime;
 use crate::udp::engine::stats::ReceiveStats;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::Plan;
-use crate::udp::send::spin::SpinChoice;
+use crate::udp::plan::SpinChoice;
 use crate::udp::setup::SetupError;
 use crate::udp::wire::header::{HEADER, Header, Kind};
 use crate::udp::wire::results::{Done, StreamReceived};
@@ -35,7 +36,7 @@ pub struct Responder {
     thread: Option<JoinHandle<Option<Outcome>>>,
 }
 
-/// What the thread shares with the session.
+/// The state that the thread shares with the session.
 #[derive(Debug, Default)]
 struct Control {
     stop: AtomicBool,
@@ -89,7 +90,7 @@ impl Responder {
             SpinChoice::Auto | SpinChoice::Off => Waiting::Asleep,
         };
         let datagram = self.plan.datagram();
-        let settings = channel::Settings {
+        let settings = Settings {
             name: "respond",
             engine: self.plan.engine,
             waiting,
@@ -106,7 +107,7 @@ impl Responder {
             waiting,
             control,
         };
-        self.thread = Some(channel::spawn(settings, self.socket.try_clone()?, code)?);
+        self.thread = Some(thread::spawn(settings, self.socket.try_clone()?, code)?);
         Ok(())
     }
 

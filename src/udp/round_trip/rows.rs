@@ -1,8 +1,8 @@
 //! The interval rows of a round-trip run. Pure: time is an argument.
 
 use super::exchanges::Counts;
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::Plan;
-use crate::udp::receive::accounting::Latencies;
 use crate::udp::receive::intervals::CompletedInterval;
 use crate::udp::result::Interval;
 

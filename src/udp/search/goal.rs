@@ -64,7 +64,7 @@ pub(super) const TARGETS: usize = 3;
 /// Two loads of six digits may be this much further apart than intended, as the logarithm of their ratio.
 const ROUNDING: f64 = 1.5e-5;
 
-/// What classifies a load, and how narrow an interval of two bounds must be.
+/// The loss ratio that classifies a load, and the width of the interval between its bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Target {
     pub(super) loss_ratio: f64,
@@ -126,7 +126,7 @@ impl Goal {
     /// The targets, the least strict first: the widths halve, and the sums grow by a constant factor from one initial trial.
     pub(super) fn targets(&self) -> [Target; TARGETS] {
         let growth = self.duration_sum_s / self.initial_trial_s;
-        // Narrower than the goal by what rounding may add.
+        // Narrower than the goal by the largest rounding error.
         let log_width = -(1.0 - self.width).ln() - ROUNDING * 1.1;
         std::array::from_fn(|at| {
             let before_last = TARGETS - 1 - at;

@@ -54,7 +54,7 @@ impl Bound {
     }
 }
 
-/// What an upper bound is due to.
+/// The cause of an upper bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// Losses.

@@ -165,6 +165,7 @@ mod tests {
         Run {
             complete: true,
             sent: Traffic {
+                is_unknown: false,
                 packets: sent,
                 bytes: sent,
             },

@@ -11,7 +11,7 @@ pub struct GoalResult {
     pub lower: Option<Lower>,
     /// The relevant upper bound.
     pub upper: Option<Upper>,
-    /// What limits the rate.
+    /// The limit of the rate.
     pub limit: Limit,
 }
 
@@ -29,11 +29,11 @@ pub struct Lower {
 pub struct Upper {
     /// Datagrams a second.
     pub load: f64,
-    /// What it is due to.
+    /// Its cause.
     pub cause: Cause,
 }
 
-/// What limits the rate of a goal.
+/// The limit of the rate of a goal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// The path loses datagrams.

@@ -26,6 +26,9 @@ pub struct SenderOutcome {
     pub not_sent: u64,
     /// Datagrams among `not_sent` that were too long for the path (`EMSGSIZE`).
     pub too_long: u64,
+    /// Datagrams that were due before the end of the run and were never offered to the kernel; `None` unless paced, or if the other
+    /// side does not report them.
+    pub unsent: Option<u64>,
     /// The datagrams of `not_sent` by errno; empty for the server's senders, whose host reports them.
     pub refused: BTreeMap<i32, u64>,
     /// Datagrams per kernel message at the end.
@@ -69,6 +72,7 @@ impl SenderOutcome {
     pub fn close<T: Tx>(&mut self, tx: &T, stream: Stream) {
         self.packets = stream.next() - tx.in_flight();
         self.bytes = stream.bytes(self.packets);
+        self.unsent = stream.unsent(tx.in_flight());
         self.segments = tx.segments();
         self.path = Some(tx.path());
         self.stats = tx.stats();
@@ -103,6 +107,7 @@ impl SenderOutcome {
             cpu_s: (self.cpu.user, self.cpu.system),
             stats: self.stats.into(),
             too_long: self.too_long,
+            unsent: self.unsent,
             segments: self.segments,
             path: self.path.map(|path| (path.mtu, path.headers)),
             spin: self.spin,
@@ -139,6 +144,7 @@ impl From<SenderResult> for SenderOutcome {
             bytes: result.sent.bytes,
             not_sent: result.sent.not_sent,
             too_long: result.too_long,
+            unsent: result.unsent,
             refused: BTreeMap::new(),
             segments: result.segments,
             path: result.path.map(|(mtu, headers)| Path { mtu, headers }),

@@ -4,7 +4,7 @@
 //! sent, and carries its lateness, so that latency from the intended send has no coordinated omission.
 //!
 //! After a short stall, half of the overdue datagrams are sent at once and the rest at twice the pace. A longer burst at the speed
-//! of the sender's CPU would overflow a queue on the path that holds the paced stream easily, and the sender would cause the loss.
+//! of the sender's CPU would overflow a queue on the path that has room for the paced stream, and the sender would cause the loss.
 //! A sender that wakes up late each time still keeps its pace, since more datagrams are sent at once the later it is.
 //!
 //! ```text
@@ -12,26 +12,22 @@
 //!   sent   |  |    stall     ||| | | | |  |  |       each with its own intended time
 //! ```
 
+use crate::udp::plan::{MAX_PPS, MIN_PPS};
+
 /// Fractional bits of a ns in the schedule: at 10 million per second it drifts by less than a ns per hour.
 const FRACTION_BITS: u32 = 24;
-
-/// Slowest pace, in datagrams per second: one in about a quarter of an hour.
-pub const MIN_PPS: f64 = 0.001;
-
-/// Fastest pace, in datagrams per second.
-pub const MAX_PPS: f64 = 1e9;
 
 /// Overdue datagrams follow each other after the interval divided by this.
 const CATCH_UP: u128 = 2;
 
-/// The datagrams sent at once after a stall, as time at the pace of catching up: the lateness divided by this.
+/// After a stall, the datagrams of this part of the lateness are sent at once, at the pace of catching up.
 const AT_ONCE: u64 = 4;
 
 /// The least of that time, in ns: more than the lateness of a sleep on an idle machine.
 const AT_ONCE_NS: u64 = 100_000;
 
-/// Datagrams later than this are not held back, in ns.
-const MAX_HELD_NS: u64 = 20_000_000;
+/// Longest delay of an overdue datagram behind the previous one, in ns.
+pub(super) const MAX_DELAY_NS: u64 = 20_000_000;
 
 /// An absolute schedule.
 #[derive(Debug, Clone)]
@@ -93,7 +89,13 @@ impl Pacer {
     pub fn ready_at(&self) -> u64 {
         let due = self.next_at();
         let follows = self.at(self.follows);
-        due.max(follows.min(due.saturating_add(MAX_HELD_NS)))
+        due.max(follows.min(due.saturating_add(MAX_DELAY_NS)))
+    }
+
+    /// From when the next datagram is due to `end` in ns, in fractions of a ns. 0 if it is due at the end or later.
+    pub fn left_until(&self, end: u64) -> u128 {
+        let length = u128::from(end.saturating_sub(self.origin)) << FRACTION_BITS;
+        length.saturating_sub(self.elapsed)
     }
 
     /// Takes the next datagram off the schedule if it may be sent at `now`, and returns when it was due.
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_of_a_long_stall_are_not_held_back() {
+    fn datagrams_of_a_long_stall_are_not_delayed_further() {
         let mut pacer = Pacer::new(1_000.0, 0);
         // A second late: all but a part of the last 20 ms are sent at once.
         let taken = take_all(&mut pacer, 1_000_000_000).len();
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_of_a_step_are_due_together_and_a_late_step_is_not_held_back_by_the_one_before() {
+    fn datagrams_of_a_step_are_due_together_and_a_late_step_is_not_delayed_by_the_one_before() {
         let mut pacer = Pacer::new(1e6, 0).by_steps();
         // On time: the gap is the step's alone.
         let mut now = 0;
@@ -231,8 +233,8 @@ mod tests {
                 while taken < 200_000 && pacer.take(now).is_some() {
                     taken += 1;
                 }
-                // A datagram that is held back is at most 20 ms late, and none is early.
-                let must = due_by(now.saturating_sub(MAX_HELD_NS)) - u64::from(now < MAX_HELD_NS);
+                // A delayed datagram is at most 20 ms late, and none is early.
+                let must = due_by(now.saturating_sub(MAX_DELAY_NS)) - u64::from(now < MAX_DELAY_NS);
                 prop_assert!(taken == 200_000 || (taken + 1 >= must && taken <= due_by(now) + 1), "{} of {}", taken, due_by(now));
             }
             // Without further stalls the sender is back on its schedule.

@@ -164,7 +164,7 @@ mod tests {
         };
         assert_eq!(error.raw_os_error(), Some(libc::ENOBUFS));
         assert!((MAX_NS..MAX_NS + 2 * SHORTEST_NS).contains(&now), "{now}");
-        // Progress starts the time anew.
+        // Progress restarts the time.
         assert!(refusals.repeat_at(8, now).is_ok());
     }
 }

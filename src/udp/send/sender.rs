@@ -12,11 +12,12 @@ use crate::sys::sched_policy;
 use crate::sys::tsc_clock::TscClock;
 use crate::sys::usage::{self, CpuTime};
 use crate::udp::engine::{Submit, Tx, Until};
+use crate::udp::path_mtu::{PathError, TooLong};
+use crate::udp::plan::SpinChoice;
 use crate::udp::send::credit_request::CreditRequest;
 use crate::udp::send::outcome::SenderOutcome;
-use crate::udp::send::path::{PathError, TooLong};
 use crate::udp::send::refusals::Refusals;
-use crate::udp::send::spin::{Spin, SpinChoice};
+use crate::udp::send::spin::Spin;
 use crate::udp::send::stamps::StampCollector;
 use crate::udp::send::stream::{Idle, Stream};
 use crate::udp::wire::header::{HEADER, Header, Kind};
@@ -29,13 +30,13 @@ const TIME_SLICE_NS: u64 = 100_000;
 const MOST_WAITS: u32 = 64;
 
 /// Longest wait for stamps after the last datagram, in ns.
-const MAX_STAMPS_NS: u64 = 500_000_000;
+const STAMPS_TIMEOUT_NS: u64 = 500_000_000;
 
 /// Pause between two reads of stamps after the last datagram.
 const STAMPS_PAUSE: Duration = Duration::from_millis(1);
 
-/// Longest time in which a sender that waits for its start does not see that it is to stop.
-const MOST_HOLD: Duration = Duration::from_millis(50);
+/// How often a sender that waits for its start checks whether it is stopped.
+const STOP_CHECK: Duration = Duration::from_millis(50);
 
 /// Longest wait for a full send buffer, in ns.
 const FULL_NS: u64 = 100_000_000;
@@ -84,15 +85,16 @@ pub struct BatchPolicy {
     pub credit_timeout_ns: u64,
 }
 
-/// Waits for a start in the future, as that of a fleet is.
-fn hold_until(start: u64, control: &SenderControl) {
+/// Waits for a start in the future, such as the common start of a fleet.
+fn wait_for_start(start: u64, control: &SenderControl) {
     let left = || Duration::from_nanos(start.saturating_sub(monotonic_ns()));
     while !left().is_zero() && !control.stop.load(Ordering::Relaxed) {
-        thread::sleep(left().min(MOST_HOLD));
+        thread::sleep(left().min(STOP_CHECK));
     }
 }
 
-/// Sends the stream, which starts at `start` in ns, until it ends or `control` stops it. `stamps` collects the kernel's stamps, if the engine requests them.
+/// Sends the stream, which starts at `start` in ns, until it ends or `control` stops it. `stamps` collects the kernel's stamps, if the
+/// engine requests them.
 ///
 /// # Errors
 /// As the engine's. The outcome is valid in either case.
@@ -117,8 +119,8 @@ pub fn run<T: Tx>(
         let _ = sched_policy::request_time_slice(TIME_SLICE_NS);
     }
     let (throttled, preemptions) = (quota.throttled(), usage::preemptions());
-    // All that takes time was done before.
-    hold_until(start, control);
+    // The setup above takes time, so it precedes the start.
+    wait_for_start(start, control);
     let before = CpuTime::of_this_thread();
     let thread_before = tx.stats().ring.and_then(|ring| ring.thread_cpu_ns);
     let ended = drive(
@@ -193,10 +195,17 @@ fn drive<T: Tx>(
             Submit::Ready => {}
             // An operation is in flight, and ends the wait when it completes.
             Submit::WouldBlock | Submit::NoFreeSlot => {
-                tx.wait(Until::WritableOr(monotonic_ns() + FULL_NS))?
+                let now = monotonic_ns();
+                if stream.is_over(now) {
+                    break;
+                }
+                tx.wait(Until::WritableOr(now + FULL_NS))?;
             }
             Submit::NoMemory => {
                 let now = monotonic_ns();
+                if stream.is_over(now) {
+                    break;
+                }
                 let resolved = stream.next() - tx.in_flight();
                 if T::STAMPS
                     && let Some(stamps) = stamps
@@ -265,7 +274,7 @@ fn await_stamps<T: Tx>(
     stamps: &mut StampCollector,
     control: &SenderControl,
 ) {
-    let deadline = monotonic_ns() + MAX_STAMPS_NS;
+    let deadline = monotonic_ns() + STAMPS_TIMEOUT_NS;
     loop {
         stamps.collect(tx, stream.offset());
         let is_over = stamps.is_complete() || monotonic_ns() > deadline;
@@ -352,6 +361,7 @@ fn note_stamped<T: Tx>(
     }
 }
 
+/// Fills free slots by `fill`, up to a batch of datagrams, and returns their number.
 #[inline]
 fn fill_slots<T: Tx>(
     tx: &mut T,

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::sys::affinity;
 use crate::sys::eventfd::EventFd;
-use crate::udp::placement::{self};
+use crate::udp::placement;
 use crate::udp::relay_header::RelayHeader;
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::sender::SenderControl;
@@ -29,7 +29,7 @@ pub struct Senders {
 }
 
 struct Running {
-    ending: Ending,
+    outcome: OutcomeSource,
     /// Takes the start of the schedule, in ns.
     start: Sender<u64>,
     control: Arc<SenderControl>,
@@ -37,7 +37,7 @@ struct Running {
 }
 
 /// Where the outcome of a sender comes from.
-enum Ending {
+enum OutcomeSource {
     Thread(JoinHandle<SenderOutcome>),
     Shared(Receiver<SenderOutcome>),
 }
@@ -99,13 +99,13 @@ impl Senders {
             events: self.sender.clone(),
         };
         let thread = thread::Builder::new().name(format!("send-{number}"));
-        let (ending, wake) = match &self.settings.loops {
+        let (outcome, wake) = match &self.settings.loops {
             Some(loops) => {
                 let place = loops.place(cpu)?;
-                let (outcomes, outcome) = mpsc::channel();
+                let (sender, receiver) = mpsc::channel();
                 let wake = Wake::Shared(place.clone());
-                thread.spawn(move || task.hand_over(socket, started, &place, outcomes))?;
-                (Ending::Shared(outcome), wake)
+                thread.spawn(move || task.hand_over(socket, started, &place, sender))?;
+                (OutcomeSource::Shared(receiver), wake)
             }
             None => {
                 let wake = EventFd::new()?;
@@ -117,11 +117,11 @@ impl Senders {
                     }
                     task.run(socket, &started, &of_thread)
                 })?;
-                (Ending::Thread(handle), Wake::Thread(wake))
+                (OutcomeSource::Thread(handle), Wake::Thread(wake))
             }
         };
         self.running.push(Running {
-            ending,
+            outcome,
             start,
             control,
             wake,
@@ -151,10 +151,10 @@ impl Senders {
         self.stop();
         for sender in self.running.drain(..) {
             drop(sender.start);
-            self.joined.push(match sender.ending {
-                Ending::Thread(thread) => thread.join().unwrap_or_default(),
+            self.joined.push(match sender.outcome {
+                OutcomeSource::Thread(thread) => thread.join().unwrap_or_default(),
                 // Without an outcome the sender was not set up.
-                Ending::Shared(outcome) => outcome.recv().unwrap_or_default(),
+                OutcomeSource::Shared(outcome) => outcome.recv().unwrap_or_default(),
             });
         }
         self.joined.clone()

@@ -16,10 +16,10 @@ use crate::udp::engine::{Submit, Tx};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::refusals::Refusals;
 use crate::udp::send::sender::{BatchPolicy, check_path, fill};
+use crate::udp::send::socket::SenderSocket;
 use crate::udp::send::spin::NoSpin;
 use crate::udp::send::stream::{Idle, Stream};
 use crate::udp::send::task::{Event, Task};
-use crate::udp::setup::SenderSocket;
 use crate::udp::shared_loops::{Cost, Member, Next, SharedPlace};
 use crate::udp::wire::results::SenderEffective;
 
@@ -155,6 +155,9 @@ impl<T: Tx> SharedSender<T> {
             check_path(tx, stream, *policy, outcome)?;
         }
         let now = monotonic_ns();
+        if tx.in_flight() > 0 && stream.is_over(now) {
+            return Ok(Some(Next::Ended));
+        }
         if submitted == Submit::NoMemory {
             let resolved = stream.next() - tx.in_flight();
             return Ok(Some(Next::At(self.refusals.repeat_at(resolved, now)?)));

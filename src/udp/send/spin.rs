@@ -4,6 +4,7 @@
 //! preempts a thread that never sleeps, and favours a thread that wakes up. Under a CPU quota, the spinning uses up the quota.
 //! In both cases spinning makes the sender late.
 
+use crate::udp::plan::SpinChoice;
 use crate::udp::wire::results;
 use crate::units::counted;
 
@@ -20,29 +21,6 @@ const MAX_LATE: u32 = 3;
 
 /// Spins in time after which one late spin is no longer counted.
 const FORGIVEN_AFTER: u32 = 1_000;
-
-/// The setting.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SpinChoice {
-    /// Spin unless it makes the sender late.
-    #[default]
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
-}
-
-impl SpinChoice {
-    /// The name in reports and options.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::On => "on",
-            Self::Off => "off",
-        }
-    }
-}
 
 /// Why a sender does not spin under `auto`.
 #[derive(Debug, Clone, Copy, PartialEq)]

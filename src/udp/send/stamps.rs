@@ -14,7 +14,7 @@ use crate::udp::wire::stages::{SenderStages, StampTrial};
 /// Most datagrams whose stamps are outstanding.
 const MOST_PENDING: usize = 1 << 14;
 
-/// A datagram whose stamps are still outstanding when so many later ones have theirs was dropped.
+/// A datagram without stamps counts as dropped when this many later ones have theirs.
 const MOST_OVERTAKEN: usize = 256;
 
 /// The stamps of a stream.
@@ -79,7 +79,7 @@ pub struct StampCollector {
 struct Pending {
     sequence: u64,
     written: u64,
-    /// When the qdisc, or the datagrams before this one, first held it up, if the kernel refused a message.
+    /// When the kernel first refused this datagram or one before it.
     refused: Option<u64>,
     /// The kernel's last stamp before the qdisc.
     scheduled: Option<u64>,
@@ -87,8 +87,8 @@ struct Pending {
 }
 
 impl Pending {
-    fn hold(&mut self, since: u64) {
-        self.refused = Some(self.refused.map_or(since, |refused| refused.min(since)));
+    fn refuse(&mut self, at: u64) {
+        self.refused = Some(self.refused.map_or(at, |refused| refused.min(at)));
     }
 
     /// The end of the sender's stage: the qdisc has the datagram, or has refused it or one before it.
@@ -124,7 +124,7 @@ impl StampCollector {
         }
     }
 
-    /// A message was written: its datagrams of `length` bytes begin with the sequence number `first`. The stamps in their headers
+    /// A message was written: datagrams of `length` bytes, with the sequence numbers from `first` to before `end`. The stamps in their headers
     /// are `offset` ns ahead of this host's clock.
     pub fn written(&mut self, message: &[u8], length: usize, first: u64, end: u64, offset: i64) {
         let Some(sequence) = first.checked_next_multiple_of(self.every) else {
@@ -149,12 +149,12 @@ impl StampCollector {
         });
     }
 
-    /// The kernel has refused a message at `now`. It and later ones are sent again, those from datagram `first`. Their wait is part
-    /// of the stage qdisc.
+    /// The kernel has refused a message at `now`. All datagrams from `first` are sent again. Their wait is part of the stage
+    /// qdisc.
     pub fn refused(&mut self, first: u64, now: u64) {
         let waiting = self.pending.iter_mut().rev();
         for pending in waiting.take_while(|of| of.sequence >= first) {
-            pending.hold(now);
+            pending.refuse(now);
         }
     }
 
@@ -192,7 +192,7 @@ impl StampCollector {
             (TxStage::Scheduled, before) => {
                 // A datagram that the qdisc refused is sent again, and stamped again.
                 if let Some(before) = before {
-                    pending.hold(before);
+                    pending.refuse(before);
                 }
                 pending.scheduled = Some(at);
             }
@@ -220,7 +220,7 @@ impl StampCollector {
         }
     }
 
-    /// Expects no stamp of the first outstanding datagram any more.
+    /// Stops waiting for the stamps of the first outstanding datagram.
     fn give_up(&mut self) {
         if let Some(pending) = self.pending.pop_front()
             && let (Some(left), false) = (pending.left(), pending.is_complete)

@@ -7,6 +7,9 @@
 use crate::stats::random::SplitMix;
 use crate::udp::plan::traffic::{Gap, Schedule};
 
+/// Random gaps that [`Steps::due_within`] draws at most. Later gaps count as the mean.
+const MOST_DRAWS: u64 = 1_000_000;
+
 /// The steps of one stream.
 #[derive(Debug, Clone)]
 pub struct Steps {
@@ -56,10 +59,37 @@ impl Steps {
             return None;
         }
         self.left = self.burst;
-        Some(match &mut self.random {
+        Some(self.gap())
+    }
+
+    fn gap(&mut self) -> u128 {
+        match &mut self.random {
             None => self.gap,
             Some(random) => (self.gap as f64 * random.exponential()) as u128,
-        })
+        }
+    }
+
+    /// The datagrams that are due in the next `left` fractions of a ns, beginning with the present burst.
+    pub fn due_within(&self, mut left: u128) -> u64 {
+        if left == 0 {
+            return 0;
+        }
+        let mut bursts: u64 = 0;
+        if self.random.is_some() {
+            let mut steps = self.clone();
+            while bursts < MOST_DRAWS {
+                let gap = steps.gap();
+                if gap >= left {
+                    left = 0;
+                    break;
+                }
+                left -= gap;
+                bursts += 1;
+            }
+        }
+        let regular = left.saturating_sub(1) / self.gap.max(1);
+        let bursts = bursts.saturating_add(u64::try_from(regular).unwrap_or(u64::MAX));
+        bursts.saturating_mul(self.burst).saturating_add(self.left)
     }
 }
 

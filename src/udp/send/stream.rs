@@ -9,9 +9,12 @@ use crate::udp::plan::Quota;
 use crate::udp::plan::sizes::SizePattern;
 use crate::udp::plan::traffic::Schedule;
 use crate::udp::relay_header::RelayHeader;
-use crate::udp::send::pacing::Pacer;
+use crate::udp::send::pacing::{MAX_DELAY_NS, Pacer};
 use crate::udp::send::steps::Steps;
 use crate::udp::wire::header::{HEADER, Header, Kind};
+
+/// How long after its end a stream may catch up with its schedule, in ns.
+const CATCH_UP_NS: u64 = 1_000_000_000;
 
 /// Why a stream does not send now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub struct Stream {
     quota: Quota,
     /// When sending stops, in ns; `u64::MAX` if the count limits it.
     end: u64,
+    /// Until when datagrams that were due before the end are sent, in ns; `None` before the end.
+    catch_up_until: Option<u64>,
     pacer: Option<Pacer>,
     /// Bursts and random gaps of the pacer's schedule.
     steps: Option<Steps>,
@@ -100,6 +105,7 @@ impl Stream {
             relay: RelayHeader::default(),
             quota,
             end,
+            catch_up_until: None,
             pacer: pace.map(|(pps, shift)| Pacer::new(pps, start.saturating_add(shift))),
             steps: None,
             balance: lossless.then(CreditBalance::default),
@@ -290,7 +296,7 @@ impl Stream {
     /// Takes the next datagram off the schedule, if it may be sent at `stamp`, and returns its lateness in ns.
     #[inline]
     fn take(&mut self, stamp: u64) -> Option<u64> {
-        if stamp >= self.end {
+        if stamp >= self.end && !self.catches_up(stamp) {
             return None;
         }
         let lateness = match &mut self.pacer {
@@ -306,16 +312,58 @@ impl Stream {
         Some(lateness)
     }
 
+    /// Whether the next datagram is sent after the end, because it was due before. A sender that stalled at the end catches up, so that
+    /// the stall shows in the lateness. A sender slower than its pace does not: the load would go on after the end.
+    #[cold]
+    #[inline(never)]
+    fn catches_up(&mut self, now: u64) -> bool {
+        let Some(pacer) = &self.pacer else {
+            return false;
+        };
+        let (end, times) = (self.end, &self.times);
+        let until = *self.catch_up_until.get_or_insert_with(|| {
+            let kept_pace = times.last.saturating_sub(times.last_intended) <= MAX_DELAY_NS;
+            end.saturating_add(if kept_pace { CATCH_UP_NS } else { 0 })
+        });
+        now < until && pacer.next_at() < end
+    }
+
+    /// Whether datagrams that the kernel refuses at `now` are not sent again, as the time to catch up is over.
+    pub fn is_over(&self, now: u64) -> bool {
+        self.is_paced() && now >= self.end.saturating_add(CATCH_UP_NS)
+    }
+
+    /// Datagrams that were due before the end and are not written, or are among the last `in_flight`; 0 before the end. `None` unless
+    /// paced.
+    pub fn unsent(&self, in_flight: u64) -> Option<u64> {
+        let pacer = self.pacer.as_ref()?;
+        if self.catch_up_until.is_none() {
+            return Some(0);
+        }
+        let left = pacer.left_until(self.end);
+        let due = match &self.steps {
+            Some(steps) => steps.due_within(left),
+            None => {
+                u64::try_from(left.div_ceil(pacer.interval().max(1).into())).unwrap_or(u64::MAX)
+            }
+        };
+        Some(due.min(self.left()).saturating_add(in_flight))
+    }
+
     /// Why the stream does not send at `now`.
-    pub fn idle(&self, now: u64) -> Idle {
-        if self.left() == 0 || now >= self.end {
+    pub fn idle(&mut self, now: u64) -> Idle {
+        let is_past_end = now >= self.end;
+        if self.left() == 0 || (is_past_end && !self.catches_up(now)) {
             return Idle::Done;
         }
         if self.credit() == 0 {
             return Idle::Credit;
         }
         match &self.pacer {
-            Some(pacer) if pacer.ready_at() > now => Idle::Due(pacer.ready_at().min(self.end)),
+            Some(pacer) if pacer.ready_at() > now => Idle::Due(match is_past_end {
+                true => pacer.ready_at(),
+                false => pacer.ready_at().min(self.end),
+            }),
             _ => Idle::No,
         }
     }

@@ -10,20 +10,22 @@ use std::time::Duration;
 
 use crate::sys::eventfd::EventFd;
 use crate::sys::{sched_policy, socket, timer_slack};
+use crate::udp::Notify;
 use crate::udp::engine::Tx;
-use crate::udp::engine::open::{TxEndpoint, WithTx, open_tx};
+use crate::udp::engine::endpoint::TxEndpoint;
+use crate::udp::engine::open::{WithTx, open_tx};
 use crate::udp::engine::stamps::StampPolicy;
+use crate::udp::path_mtu::PathError;
 use crate::udp::placement::Cpus;
 use crate::udp::plan::{Df, Mode, Plan};
-use crate::udp::receive::Notify;
 use crate::udp::relay_header::RelayHeader;
 use crate::udp::send::outcome::SenderOutcome;
-use crate::udp::send::path::PathError;
 use crate::udp::send::path_probe::{PathProbe, ProbeOutcome};
 use crate::udp::send::sender::{self, BatchPolicy, SenderControl};
+use crate::udp::send::socket::SenderSocket;
 use crate::udp::send::stamps::StampCollector;
 use crate::udp::send::stream::Stream;
-use crate::udp::setup::{SenderSocket, SetupError};
+use crate::udp::setup::SetupError;
 use crate::udp::shared_loops::SharedLoops;
 use crate::udp::stages::trial;
 use crate::udp::wire::results::SenderEffective;
@@ -244,7 +246,7 @@ impl Task {
     }
 }
 
-/// A sender that waits for its engine.
+/// A sender without its engine.
 struct ConfiguredSender<'a> {
     task: &'a Task,
     start: &'a Receiver<u64>,

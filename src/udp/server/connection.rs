@@ -34,6 +34,15 @@ const RESET: Duration = Duration::from_secs(10);
 /// With more unacknowledged bytes than this, the upload of the result pauses.
 const WINDOW: usize = 1 << 20;
 
+/// With more bytes than this that are not sent, the messages to a rank wait in its fleet.
+const FLEET_WINDOW: usize = 64 << 10;
+
+/// Most messages of a rank before the other connections are served.
+const READ_TURN: usize = 64;
+
+/// Most messages to a rank before the other connections are served.
+const SEND_TURN: usize = 256;
+
 /// The status of a connection after a poll.
 #[derive(Debug)]
 pub(super) enum Status {
@@ -64,6 +73,8 @@ pub(super) struct Connection {
     since: Instant,
     alive_at: Instant,
     readable: bool,
+    /// Whether a rank has more messages than fit its turn.
+    has_more: bool,
     /// The client will not reconnect; the session's threads are ending.
     is_lost: bool,
     report: Option<SessionReport>,
@@ -86,6 +97,7 @@ impl Connection {
             since: Instant::now(),
             alive_at: Instant::now(),
             readable: true,
+            has_more: false,
             is_lost: false,
             report: None,
         })
@@ -117,6 +129,11 @@ impl Connection {
     /// The socket is readable or writable.
     pub(super) fn set_ready(&mut self) {
         self.readable = true;
+    }
+
+    /// Whether the connection is to be polled again without an event.
+    pub(super) fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// Processes a datagram of a flow of the session.
@@ -187,6 +204,20 @@ impl Connection {
         }
     }
 
+    /// Sends the messages that other ranks have caused, and reads none.
+    pub(super) fn poll_woken(
+        &mut self,
+        context: &mut SessionContext<'_>,
+        registry: &Registry,
+    ) -> Status {
+        match self.phase {
+            Phase::Fleet => self
+                .poll_fleet(context)
+                .unwrap_or_else(|error| self.on_error(error, registry)),
+            _ => Status::Open,
+        }
+    }
+
     fn step(
         &mut self,
         capacity: &mut Capacity,
@@ -195,7 +226,7 @@ impl Connection {
         // The results of ranks are not read faster than their collector reads them.
         let is_congested =
             matches!(self.phase, Phase::Fleet) && context.fleets.is_congested(context.token.0);
-        if self.readable && !is_congested {
+        if self.readable && !is_congested && !self.has_more {
             self.readable = match self.phase {
                 // Closing with unread messages would reset the connection, and drop the bytes that the client has not read yet.
                 // The messages are therefore read, and the client closes the connection.
@@ -204,6 +235,7 @@ impl Connection {
             };
             self.connection.flush()?;
         }
+        self.has_more = false;
         if let Some(resume) = self.read_messages(capacity, context)? {
             return Ok(Status::Resumes(resume));
         }
@@ -222,10 +254,16 @@ impl Connection {
     fn poll_fleet(&mut self, context: &mut SessionContext<'_>) -> Result<Status, ConnectionError> {
         // Until the socket is full, as only then an event follows.
         self.connection.flush()?;
-        while self.connection.waiting() < WINDOW
+        let mut sent = 0;
+        while self.connection.waiting() < FLEET_WINDOW
             && let Some(reply) = context.fleets.next_reply(context.token.0)
         {
             self.connection.send(&Reply::Fleet(reply))?;
+            sent += 1;
+            if sent == SEND_TURN {
+                self.has_more = true;
+                break;
+            }
         }
         match self.connection.unread_for() > context.limits.idle.max(MIN_TIMEOUT) {
             true => Err(ConnectionError::Unread),
@@ -281,6 +319,7 @@ impl Connection {
         capacity: &mut Capacity,
         context: &mut SessionContext<'_>,
     ) -> Result<Option<Resume>, ConnectionError> {
+        let mut of_rank = 0;
         loop {
             match &mut self.phase {
                 Phase::Greeting(greeting) => {
@@ -308,11 +347,15 @@ impl Connection {
                     None => return Ok(None),
                     Some(request) => session.on_request(request),
                 },
-                // A message may have an answer of megabytes: one for each rank that is missing.
                 Phase::Fleet if context.fleets.is_congested(context.token.0) => return Ok(None),
+                Phase::Fleet if of_rank == READ_TURN => {
+                    self.has_more = true;
+                    return Ok(None);
+                }
                 Phase::Fleet => match self.connection.next_message::<Request>()? {
                     None => return Ok(None),
                     Some(Request::Fleet(request)) => {
+                        of_rank += 1;
                         let token = context.token.0;
                         if let Err(reason) = context.fleets.on_request(token, request, now()) {
                             context.fleets.closed(token, now());

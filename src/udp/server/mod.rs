@@ -16,7 +16,7 @@ mod session;
 mod wakeups;
 mod welcome;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use super::control::key::Key;
 use super::fleet::hub::Hub;
@@ -118,6 +118,8 @@ pub struct Server {
     accept_again: bool,
     /// Ports that may have more datagrams.
     unread: Vec<usize>,
+    /// Connections with more messages than fit their turn.
+    unserved: Vec<Token>,
     /// When all connections were last polled.
     polled_all: Instant,
 }
@@ -157,6 +159,7 @@ impl Server {
             connections: HashMap::new(),
             accept_again: false,
             unread: Vec::new(),
+            unserved: Vec::new(),
             polled_all: Instant::now(),
         })
     }
@@ -182,7 +185,7 @@ impl Server {
         let mut events = Events::with_capacity(256);
         let mut deadline: Option<Instant> = None;
         loop {
-            let wait = if !self.unread.is_empty() {
+            let wait = if !self.unread.is_empty() || !self.unserved.is_empty() {
                 Some(Duration::ZERO)
             } else if self.connections.is_empty() && !self.accept_again {
                 None
@@ -250,6 +253,7 @@ impl Server {
         // Any connection may have reached a deadline.
         let all = self.polled_all.elapsed() >= TICK || self.stop.load(Ordering::Relaxed);
         let mut due = woken;
+        due.append(&mut self.unserved);
         if all {
             self.polled_all = Instant::now();
             due = self.connections.keys().copied().collect();
@@ -262,40 +266,74 @@ impl Server {
         let mut capacity = self.capacity(&due);
         let ready: HashSet<Token> = ready.iter().copied().collect();
         let (mut closed, mut resumes) = (Vec::new(), Vec::new());
-        let mut due = VecDeque::from(due);
-        while let Some(token) = due.pop_front() {
-            let Some(connection) = self.connections.get_mut(&token) else {
-                continue;
-            };
-            if ready.contains(&token) {
+        for token in due {
+            if ready.contains(&token)
+                && let Some(connection) = self.connections.get_mut(&token)
+            {
                 connection.set_ready();
             }
-            let mut context = SessionContext {
-                ports: &mut self.ports,
-                limits: self.limits,
-                cpus: self.options.cpus.clone(),
-                wakeups: &self.wakeups,
-                loops: &self.loops,
-                fleets: &mut self.fleets,
-                streams: 0,
-                token,
-            };
-            match connection.poll(&mut capacity, &mut context, self.poll.registry()) {
+            match self.poll_connection(token, &mut capacity) {
                 Status::Open => {}
                 Status::Closed => closed.push(token),
                 Status::Resumes(resume) => resumes.push((token, resume)),
             }
-            // A message of a rank may be the one that others wait for.
-            due.extend(self.fleets.take_woken().into_iter().map(Token));
+            self.poll_woken(&mut closed);
         }
         for (token, resume) in resumes {
             self.resume(token, &resume);
         }
-        for token in closed {
-            self.fleets.closed(token.0, connection::now());
-            self.ports.withdraw(token);
-            if let Some(connection) = self.connections.remove(&token) {
-                connection.close().into_iter().for_each(&mut *on_report);
+        while !closed.is_empty() {
+            for token in std::mem::take(&mut closed) {
+                self.fleets.closed(token.0, connection::now());
+                self.ports.withdraw(token);
+                if let Some(connection) = self.connections.remove(&token) {
+                    connection.close().into_iter().for_each(&mut *on_report);
+                }
+            }
+            self.poll_woken(&mut closed);
+        }
+    }
+
+    /// A connection, with what a poll of it needs.
+    fn with_context(
+        &mut self,
+        token: Token,
+    ) -> Option<(&mut Connection, SessionContext<'_>, &Registry)> {
+        let connection = self.connections.get_mut(&token)?;
+        let context = SessionContext {
+            ports: &mut self.ports,
+            limits: self.limits,
+            cpus: self.options.cpus.clone(),
+            wakeups: &self.wakeups,
+            loops: &self.loops,
+            fleets: &mut self.fleets,
+            streams: 0,
+            token,
+        };
+        Some((connection, context, self.poll.registry()))
+    }
+
+    fn poll_connection(&mut self, token: Token, capacity: &mut Capacity) -> Status {
+        let Some((connection, mut context, registry)) = self.with_context(token) else {
+            return Status::Open;
+        };
+        let status = connection.poll(capacity, &mut context, registry);
+        if connection.has_more() {
+            self.unserved.push(token);
+        }
+        status
+    }
+
+    /// Sends the messages that the message or the loss of a rank has caused. Other ranks may wait for them.
+    fn poll_woken(&mut self, closed: &mut Vec<Token>) {
+        for token in self.fleets.take_woken().into_iter().map(Token) {
+            let Some((connection, mut context, registry)) = self.with_context(token) else {
+                continue;
+            };
+            if let Status::Closed = connection.poll_woken(&mut context, registry) {
+                closed.push(token);
+            } else if connection.has_more() {
+                self.unserved.push(token);
             }
         }
     }

@@ -29,6 +29,7 @@ pub(super) fn received(
         last_ping,
     );
     // Without the client's counts, the highest sequence numbers are lower bounds.
+    let senders_lost = finish.is_none();
     let sent = match finish {
         Some(finish) => finish.streams,
         None => result::sent_at_least(plan, &upload.received),
@@ -50,8 +51,7 @@ pub(super) fn received(
         },
         ended,
         sent,
-        // The record counts the lower bounds as sent.
-        senders_lost: false,
+        senders_lost,
         senders: Vec::new(),
         first_sent: first.filter_map(|stream| stream.first_sent).min(),
         first_sent_at: None,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::{Token, Waker};
 
-use crate::udp::receive::Notify;
+use crate::udp::Notify;
 
 /// The sessions whose threads have events for the loop.
 pub(super) struct Wakeups {

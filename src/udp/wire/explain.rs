@@ -30,7 +30,7 @@ pub struct HostReport {
     pub traced: bool,
     /// The traced drops, by reason and place.
     pub drops: Vec<TracedDrops>,
-    /// What is missing, a sentence each.
+    /// Missing parts, a sentence each.
     pub notes: Vec<String>,
 }
 

@@ -161,6 +161,9 @@ pub struct SenderResult {
     pub stats: SendStats,
     /// Datagrams refused as too long for the path.
     pub too_long: u64,
+    /// Datagrams that were due before the end of the run and were never offered to the kernel. Absent unless paced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsent: Option<u64>,
     /// Datagrams per kernel message at the end.
     pub segments: usize,
     /// Path MTU at the end, and bytes of the IP and UDP headers.
@@ -178,7 +181,7 @@ pub struct SenderResult {
     /// The stamps of the sender's kernel, if the client requests them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<SenderStages>,
-    /// What the histograms of the sender's schedule lack.
+    /// The figures of the sender's schedule that its histograms lack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleTotals>,
 }

@@ -6,7 +6,7 @@ on_both_engines!(users_are_reloaded_and_logged,);
 
 /// The reply to a SOCKS5 client that authenticates and closes: 0 if it may continue.
 #[track_caller]
-fn sign_in(to: SocketAddr, user: &str, password: &str) -> u8 {
+pub(super) fn sign_in(to: SocketAddr, user: &str, password: &str) -> u8 {
     let mut client = TcpStream::connect(to).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let word = |word: &str| [&[u8::try_from(word.len()).unwrap()], word.as_bytes()].concat();

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use wirebench::engine::{EngineChoice, EngineKind};
 use wirebench::sys::clock::{identity, monotonic_ns};
 use wirebench::sys::{rlimit, timer_slack};
+use wirebench::udp::plan::SpinChoice;
 use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
-use wirebench::udp::send::spin::SpinChoice;
 use wirebench::udp::wire::VERSION;
 use wirebench::udp::wire::control::{
     Alive, Finish, Hello, Message, ReceiverEffective, Reply, Request, Welcome,

@@ -11,12 +11,12 @@ use crate::stats::latency::Latency;
 use crate::sys::udp_sockets;
 use crate::sys::usage::{self, CpuTime};
 use crate::udp::client::{self, Cancel, Observer, RunError, Setup, Via};
+use crate::udp::plan::MAX_PPS;
+use crate::udp::plan::SpinChoice;
 use crate::udp::plan::traffic::TrafficOptions;
 use crate::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
 use crate::udp::result;
 use crate::udp::search::{Goal, Range, Search, outcome};
-use crate::udp::send::pacing::MAX_PPS;
-use crate::udp::send::spin::SpinChoice;
 use crate::udp::wire::header::HEADER;
 
 /// The goal of a search: coarse, so that it takes seconds.

@@ -15,8 +15,8 @@ use crate::cli::saving::Saving;
 use crate::cli::udp::traffic::Chunk;
 use crate::cli::udp::via::ViaArgs;
 use crate::udp::placement::Choice;
+use crate::udp::plan::{MAX_PPS, MIN_PPS};
 use crate::udp::search::{Goal, MOST_GOALS, Range, WIDTHS};
-use crate::udp::send::pacing::{MAX_PPS, MIN_PPS};
 use crate::units::{parse_duration, parse_number, parse_whole};
 
 /// Printed after the options.

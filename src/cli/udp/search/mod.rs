@@ -230,7 +230,7 @@ fn row(found: &Outcome, run: &Run, phase: &str, (start_s, duration_s): (f64, f64
     }
 }
 
-/// Does nothing with what it observes.
+/// Ignores all events.
 struct Silent;
 
 impl Observer for Silent {}

@@ -3,27 +3,23 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use super::{Backend, Received, Sends, Slots};
-use crate::proxy::datagrams::record::DropCause;
-use crate::proxy::datagrams::table::FlowTable;
+use super::{BATCHES, Backend, Group, LONG, LONG_SLOTS, Left, Received, Slots, discard};
+use crate::proxy::datagrams::sends::Sends;
+use crate::proxy::datagrams::sockets::{Socket, SocketId, Sockets};
 use crate::proxy::datagrams::transmit::Transmitter;
-use crate::proxy::slab::Key;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::datagrams::{Arrival, Arrivals};
 use crate::sys::eventfd::EventFd;
-use crate::sys::timer_slack;
 
-// Tokens of no flow: they would be those of the last slot in the last generation.
-const LISTENER: Token = Token(usize::MAX);
-const WAKER: Token = Token(usize::MAX - 1);
+/// A token of no socket.
+const WAKER: Token = Token(usize::MAX);
 
 /// Most events of one call.
 const EVENTS: usize = 1_024;
@@ -31,142 +27,145 @@ const EVENTS: usize = 1_024;
 /// Most messages of a batch.
 const SLOTS: usize = 64;
 
-/// Messages of a batch while they are long runs: they stay in the cache between receiving and sending.
-const LONG_SLOTS: usize = 8;
-
-/// Mean bytes of the messages of a batch from which the next one has [`LONG_SLOTS`].
-const LONG: usize = 8_192;
-
-/// Most batches of clients, and of servers, in one pass of the loop.
-const BATCHES: usize = 8;
-
-/// Most messages that a flow receives from its server in its turn, if other flows wait.
-const FLOW_QUANTUM: usize = 16;
-
-/// Fewest messages for which a receive from clients and from a server has room. It has room for twice as many as the
-/// previous one found: room costs time, but a receive that has room left needs no second one to find the queue empty.
-const FEWEST: [usize; 2] = [16, 2];
+/// Most messages that a socket receives in its turn, if others wait.
+const QUANTUM: usize = 16;
 
 /// The backend of a thread.
 pub(in crate::proxy) struct Epoll {
     poll: Poll,
     events: Events,
-    listener: UdpSocket,
-    is_v6: bool,
     arrivals: Arrivals,
     transmitter: Transmitter,
-    /// Clients are received from.
-    listens: bool,
-    /// The listener may have datagrams.
-    has_clients: bool,
+    clients: Queue,
+    servers: Queue,
     /// The previous pass has not received all.
     has_backlog: bool,
-    /// Flows whose servers may have sent datagrams.
-    ready: VecDeque<Key>,
-    /// Slots of the next batch of clients.
+}
+
+/// The sockets of a group that may have datagrams.
+struct Queue {
+    ready: VecDeque<SocketId>,
+    /// Slots of the next batch.
     slots: usize,
-    /// Batches of clients, and of servers, that are left in this pass.
-    left: [usize; 2],
+    /// Batches that are left in this pass.
+    left: usize,
+    /// Fewest messages for which a receive has room. It has room for twice as many as the previous one of the socket found: room
+    /// costs time, but a receive that has room left needs no second one to find the queue empty.
+    fewest: usize,
 }
 
-/// The socket of a flow.
-#[derive(Debug)]
-pub(in crate::proxy) struct FlowSocket {
-    socket: UdpSocket,
-    /// It may have datagrams, and is in the queue of its thread.
-    is_ready: bool,
-    /// Messages for which its next receive has room: at most [`SLOTS`].
-    quantum: u8,
-}
-
-impl Epoll {
-    fn readable(&self, fd: i32, token: Token) -> io::Result<()> {
-        let registry = self.poll.registry();
-        registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
-    }
-
-    fn has_clients(&self) -> bool {
-        self.listens && self.has_clients
-    }
-
-    fn receive_from_clients(&mut self, batch: &mut Vec<Received>) -> io::Result<()> {
-        let count = match self.arrivals.receive(self.listener.as_fd(), 0, self.slots) {
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        self.has_clients = count == self.slots;
-        let slots = 0..count;
-        let bytes: usize = slots
-            .clone()
-            .map(|slot| self.arrivals.bytes(slot).len())
-            .sum();
-        let most = match bytes > LONG * count.max(1) {
-            true => LONG_SLOTS,
-            false => SLOTS,
-        };
-        self.slots = (2 * count).clamp(FEWEST[0].min(most), most);
-        batch.extend(slots.map(Received::OfClient));
-        Ok(())
-    }
-
-    /// One turn for each flow that is ready, until the slots are used.
-    fn receive_from_servers(
-        &mut self,
-        flows: &mut FlowTable<FlowSocket>,
-        batch: &mut Vec<Received>,
-    ) {
-        let mut used = 0;
-        for _ in 0..self.ready.len() {
-            if used == SLOTS {
-                break;
-            }
-            let Some(key) = self.ready.pop_front() else {
-                break;
-            };
-            let Some(flow) = flows.get_mut(key) else {
-                continue;
-            };
-            used += self.receive_from_server(key, &mut flow.socket, used, batch);
+impl Queue {
+    fn new(fewest: usize) -> Self {
+        Self {
+            ready: VecDeque::new(),
+            slots: SLOTS,
+            left: 0,
+            fewest,
         }
     }
 
-    /// Receives from a flow's server into slots from `first` on. Returns their number.
-    fn receive_from_server(
+    fn add(&mut self, id: SocketId, socket: &mut Socket) {
+        if !mem::replace(&mut socket.is_ready, true) {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// The number of batches that are left, if there are sockets.
+    fn turns(&self) -> usize {
+        match self.ready.is_empty() {
+            true => 0,
+            false => self.left,
+        }
+    }
+
+    /// One turn for each socket, until the slots of a batch are used.
+    fn receive(
         &mut self,
-        key: Key,
-        socket: &mut FlowSocket,
+        arrivals: &mut Arrivals,
+        sockets: &mut impl Sockets,
+        batch: &mut Vec<Received>,
+    ) {
+        self.left -= 1;
+        let mut used = 0;
+        for _ in 0..self.ready.len() {
+            if used >= self.slots {
+                break;
+            }
+            let Some(id) = self.ready.pop_front() else {
+                break;
+            };
+            let Some(socket) = sockets.get_mut(id) else {
+                continue;
+            };
+            used += self.receive_from(id, socket, used, arrivals, batch);
+        }
+        let slots = 0..used;
+        let bytes: usize = slots.map(|slot| arrivals.bytes(slot).len()).sum();
+        self.slots = match bytes > LONG * used.max(1) {
+            true => LONG_SLOTS,
+            false => SLOTS,
+        };
+    }
+
+    /// Receives from a socket into slots from `first` on. Returns their number.
+    fn receive_from(
+        &mut self,
+        id: SocketId,
+        socket: &mut Socket,
         first: usize,
+        arrivals: &mut Arrivals,
         batch: &mut Vec<Received>,
     ) -> usize {
-        // A flow without competitors gets a whole batch, whose datagrams form longer runs.
-        let quantum = (SLOTS / (self.ready.len() + 1)).max(FLOW_QUANTUM);
-        let most = usize::from(socket.quantum).min(quantum).min(SLOTS - first);
-        let count = match self.arrivals.receive(socket.socket.as_fd(), first, most) {
+        // A socket without competitors gets a whole batch, whose datagrams form longer runs.
+        let quantum = (self.slots / (self.ready.len() + 1)).max(QUANTUM);
+        let most = usize::from(socket.quantum).max(self.fewest);
+        let most = most.min(quantum).min(self.slots - first);
+        let count = match arrivals.receive(socket.as_fd(), first, most) {
             Ok(count) => {
                 socket.is_ready = count == most;
                 count
             }
             Err(error) => {
                 // An error of an earlier datagram is reported once; behind it there may be datagrams.
-                match error.kind() {
-                    ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
-                    ErrorKind::ConnectionRefused => {
-                        batch.push(Received::Failed(key, DropCause::Refused));
-                    }
-                    _ => batch.push(Received::Failed(key, DropCause::Unreachable)),
-                }
                 socket.is_ready = error.kind() != ErrorKind::WouldBlock;
+                if socket.is_ready && error.kind() != ErrorKind::Interrupted {
+                    let message = Err(error.raw_os_error().unwrap_or(libc::EIO));
+                    batch.push(Received {
+                        socket: id,
+                        message,
+                    });
+                }
                 0
             }
         };
         if socket.is_ready {
-            self.ready.push_back(key);
+            self.ready.push_back(id);
         }
-        socket.quantum = (2 * count).clamp(FEWEST[1], SLOTS) as u8;
-        batch.extend((first..first + count).map(|slot| Received::OfServer(key, slot)));
+        socket.quantum = (2 * count).min(SLOTS) as u8;
+        batch.extend((first..first + count).map(|slot| Received {
+            socket: id,
+            message: Ok(slot),
+        }));
         count
+    }
+}
+
+impl Epoll {
+    fn readable(&self, fd: &impl AsFd, token: Token) -> io::Result<()> {
+        let fd = fd.as_fd().as_raw_fd();
+        let registry = self.poll.registry();
+        registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
+    }
+
+    fn queue(&mut self, id: SocketId) -> &mut Queue {
+        match Group::of(id) {
+            Group::Clients => &mut self.clients,
+            Group::Servers => &mut self.servers,
+        }
+    }
+
+    fn has_ready(&self) -> bool {
+        !self.clients.ready.is_empty() || !self.servers.ready.is_empty()
     }
 }
 
@@ -177,90 +176,74 @@ impl Slots for Arrivals {
 }
 
 impl Backend for Epoll {
-    type Socket = FlowSocket;
     type Slots = Arrivals;
 
-    fn new(listener: UdpSocket, wake: &EventFd) -> io::Result<Self> {
+    fn new(wake: &EventFd) -> io::Result<Self> {
         let backend = Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
-            is_v6: listener.local_addr()?.is_ipv6(),
-            listener,
             arrivals: Arrivals::new(SLOTS),
             transmitter: Transmitter::new(SLOTS),
-            listens: false,
-            has_clients: false,
+            clients: Queue::new(16),
+            servers: Queue::new(2),
             has_backlog: false,
-            ready: VecDeque::new(),
-            slots: FEWEST[0],
-            left: [0; 2],
         };
-        backend.readable(backend.listener.as_raw_fd(), LISTENER)?;
-        backend.readable(wake.as_fd().as_raw_fd(), WAKER)?;
+        backend.readable(wake, WAKER)?;
         Ok(backend)
     }
 
     fn start(&mut self) -> io::Result<()> {
-        // A pause is shorter than the slack.
-        timer_slack::tighten()
+        Ok(())
     }
 
-    fn listener(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
+    fn open(&mut self, id: SocketId, socket: &Socket) -> io::Result<()> {
+        self.readable(socket, Token(id.number() as usize))
     }
 
-    fn descriptor(socket: &FlowSocket) -> BorrowedFd<'_> {
-        socket.socket.as_fd()
+    fn close(&mut self, _id: SocketId, socket: Socket) -> Left {
+        discard(socket, &mut self.arrivals)
     }
 
-    fn open(&mut self, key: Key, socket: UdpSocket) -> io::Result<FlowSocket> {
-        self.readable(socket.as_raw_fd(), Token(key.number()))?;
-        Ok(FlowSocket {
-            socket,
-            is_ready: false,
-            quantum: FEWEST[1] as u8,
-        })
+    fn receive_again(&mut self, id: SocketId, sockets: &mut impl Sockets) {
+        if let Some(socket) = sockets.get_mut(id) {
+            self.queue(id).add(id, socket);
+        }
     }
 
-    fn close(&mut self, _key: Key, socket: FlowSocket) {
-        drop(socket);
+    fn has_arrived(&self, _id: SocketId) -> bool {
+        false
     }
 
-    fn receive_clients(&mut self) {
-        self.listens = true;
-        self.has_clients = true;
-    }
-
-    fn wait(&mut self, deadline: u64, flows: &mut FlowTable<FlowSocket>) -> io::Result<bool> {
+    fn wait(&mut self, deadline: u64, sockets: &mut impl Sockets) -> io::Result<bool> {
+        self.has_backlog = self.has_ready();
         let timeout = match deadline {
-            _ if self.has_clients() || !self.ready.is_empty() => Some(Duration::ZERO),
+            _ if self.has_backlog => Some(Duration::ZERO),
             u64::MAX => None,
             _ => Some(Duration::from_nanos(
                 deadline.saturating_sub(monotonic_ns()),
             )),
         };
-        self.has_backlog = timeout == Some(Duration::ZERO);
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
         self.transmitter.start_pass();
-        self.left = [BATCHES; 2];
         let mut woken = false;
         for event in &self.events {
-            match event.token() {
-                LISTENER => self.has_clients = true,
-                WAKER => woken = true,
-                Token(number) => {
-                    let key = Key::from_number(number);
-                    if let Some(flow) = flows.get_mut(key)
-                        && !mem::replace(&mut flow.socket.is_ready, true)
-                    {
-                        self.ready.push_back(key);
-                    }
-                }
+            let Token(number) = event.token();
+            if event.token() == WAKER {
+                woken = true;
+            } else if let Some(id) = SocketId::from_number(number as u64)
+                && let Some(socket) = sockets.get_mut(id)
+            {
+                let queue = match Group::of(id) {
+                    Group::Clients => &mut self.clients,
+                    Group::Servers => &mut self.servers,
+                };
+                queue.add(id, socket);
             }
         }
+        (self.clients.left, self.servers.left) = (BATCHES, BATCHES);
         Ok(woken)
     }
 
@@ -273,52 +256,32 @@ impl Backend for Epoll {
     }
 
     /// A batch of clients, then one of servers, and so on.
-    fn receive(
-        &mut self,
-        flows: &mut FlowTable<FlowSocket>,
-        batch: &mut Vec<Received>,
-    ) -> io::Result<bool> {
-        let [clients, servers] = self.left;
-        let (has_clients, has_servers) = (
-            clients > 0 && self.has_clients(),
-            servers > 0 && !self.ready.is_empty(),
-        );
-        if has_clients && (clients >= servers || !has_servers) {
-            self.left = [clients - 1, servers];
-            self.receive_from_clients(batch)?;
-        } else if has_servers {
-            self.left = [clients, servers - 1];
-            self.receive_from_servers(flows, batch);
-        }
-        Ok(has_clients || has_servers)
+    fn receive(&mut self, sockets: &mut impl Sockets, batch: &mut Vec<Received>) -> bool {
+        let queue = match (self.clients.turns(), self.servers.turns()) {
+            (0, 0) => return false,
+            (clients, servers) if clients >= servers => &mut self.clients,
+            _ => &mut self.servers,
+        };
+        queue.receive(&mut self.arrivals, sockets, batch);
+        true
     }
 
     fn slots(&mut self) -> (&Arrivals, &mut Transmitter) {
         (&self.arrivals, &mut self.transmitter)
     }
 
-    fn send(
-        &mut self,
-        flows: &FlowTable<FlowSocket>,
-        to_servers: &mut Sends,
-        to_clients: &mut Sends,
-    ) -> io::Result<()> {
-        let (pieces, runs, mut add) = to_servers.split();
-        for of_flow in runs.chunk_by(|one, other| one.key == other.key) {
-            if let Some(flow) = of_flow.first().and_then(|run| flows.get(run.key)) {
-                let socket = flow.socket.socket.as_fd();
-                let is_v6 = flow.server.is_ipv6();
-                let runs = (pieces, of_flow);
-                self.transmitter
-                    .send(socket, is_v6, &self.arrivals, runs, &mut add);
+    fn send(&mut self, sockets: &impl Sockets, batch: &mut [Sends; 2]) -> io::Result<()> {
+        for sends in batch {
+            let (contents, runs, mut add) = sends.split();
+            for of_socket in runs.chunk_by(|one, other| one.path.socket == other.path.socket) {
+                let id = of_socket.first().map(|run| run.path.socket);
+                if let Some(socket) = id.and_then(|id| sockets.get(id)) {
+                    let runs = (contents, of_socket);
+                    self.transmitter
+                        .send(None, socket.as_fd(), &self.arrivals, runs, &mut add);
+                }
             }
         }
-        drop(add);
-        let (pieces, runs, mut add) = to_clients.split();
-        let runs = (pieces, runs);
-        let socket = self.listener.as_fd();
-        self.transmitter
-            .send(socket, self.is_v6, &self.arrivals, runs, &mut add);
         Ok(())
     }
 

@@ -29,7 +29,7 @@ pub fn compared_latency(run: &Run) -> Option<Summary> {
     }
 }
 
-/// What `--explain` cost these runs, which have stages.
+/// The cost of `--explain` in these runs, which have stages.
 pub fn explain_cost<'a>(runs: impl IntoIterator<Item = &'a Run>) -> String {
     let is_off = |run: &Run| run.effective.offload_note.as_deref() == Some(NO_OFFLOAD);
     let offload = match runs.into_iter().any(is_off) {

@@ -4,7 +4,7 @@ use crate::report::export::column::columns;
 use crate::udp::result::Interval;
 
 columns! {
-    /// What the receiver counted in an interval.
+    /// The receiver's counts of an interval.
     pub INTERVAL: Interval = |row| {
         "start_s" ["s"] "start of the interval, from the start of the run" => row.start_s;
         "seconds" ["s"] "length of the interval" => row.seconds;

@@ -1,7 +1,7 @@
 //! The columns of a rank in `ranks.csv`.
 
 use crate::report::export::column::{Cell, columns};
-use crate::udp::result::{Lost, Rank, Received};
+use crate::udp::result::{Lost, Rank, Received, Traffic};
 
 columns! {
     /// A rank of a merged run.
@@ -12,8 +12,8 @@ columns! {
         "complete" [""] "`true` if the rank's run reached its end and both sides reported" => rank.complete;
         "ended" [""] "as in `udp.csv`" => &rank.ended;
         "start_ns" ["ns"] "from the common start to the rank's first datagram; of the total, the skew of the start: from the first rank's to the last rank's" => rank.start_ns;
-        "sent_packets" [""] "datagrams passed to the kernel" => rank.sent.packets;
-        "sent_bytes" ["bytes"] "message bytes of these datagrams" => rank.sent.bytes;
+        "sent_packets" [""] "datagrams passed to the kernel" => sent(rank, |of| of.packets);
+        "sent_bytes" ["bytes"] "message bytes of these datagrams" => sent(rank, |of| of.bytes);
         "received_packets" [""] "`unique` + `duplicates`" => received(rank, |of| of.packets);
         "received_bytes" ["bytes"] "message bytes of the unique datagrams" => received(rank, |of| of.bytes);
         "unique" [""] "first arrivals of a sequence number" => received(rank, |of| of.unique);
@@ -32,6 +32,11 @@ columns! {
         "receiver_s" ["s"] "CPU time of the threads that received the rank's datagrams" => rank.receiver_s;
         "phase_ns" ["ns"] "part of `start_ns` by which the schedule is shifted, so that paced ranks take turns; the skew is without it" => rank.phase_ns;
     }
+}
+
+fn sent(rank: &Rank, of: fn(&Traffic) -> u64) -> Cell {
+    let sent = &rank.sent;
+    (!sent.is_unknown).then(|| of(sent)).into()
 }
 
 fn received(rank: &Rank, of: fn(&Received) -> u64) -> Cell {

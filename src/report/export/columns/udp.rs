@@ -4,7 +4,7 @@ use crate::report::export::column::{Cell, columns};
 use crate::report::export::losses;
 use crate::stats::latency::Summary;
 use crate::udp::plan::traffic::dscp_name;
-use crate::udp::result::{Lost, Marks, Received, Run, Stage, Stages, by_size};
+use crate::udp::result::{Lost, Marks, Received, Run, Stage, Stages, Traffic, by_size};
 
 columns! {
     /// A UDP run.
@@ -34,8 +34,8 @@ columns! {
         "sndbuf" ["bytes"] "socket buffer as read back; the kernel doubles the requested size" => positive(run.effective.sndbuf);
         "rcvbuf" ["bytes"] "socket buffer as read back; the kernel doubles the requested size" => positive(run.effective.rcvbuf);
         "window" [""] "datagrams of credit for each stream; lossless only" => run.effective.window;
-        "sent_packets" [""] "datagrams passed to the kernel, retries not counted" => run.sent.packets;
-        "sent_bytes" ["bytes"] "message bytes of these datagrams" => run.sent.bytes;
+        "sent_packets" [""] "datagrams passed to the kernel, retries not counted; empty if the sender was lost before it reported them" => sent(run, |of| of.packets);
+        "sent_bytes" ["bytes"] "message bytes of these datagrams" => sent(run, |of| of.bytes);
         "received_packets" [""] "received datagrams of this run: `unique` + `duplicates`" => received(run, |of| of.packets);
         "received_bytes" ["bytes"] "message bytes of the unique datagrams" => received(run, |of| of.bytes);
         "unique" [""] "first arrivals of a sequence number" => received(run, |of| of.unique);
@@ -128,6 +128,7 @@ columns! {
         "stage_receiver_p99_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p99);
         "via" [""] "relay that all datagrams went through; empty on a direct path" => run.requested.via.as_ref();
         "latency_by_size" [""] "median and 99 % latency in ns of each size of a mix, by message bytes; empty without a mix" => by_size::cell(&run.latency_by_size);
+        "unsent" [""] "datagrams that were due before the end of `requested_duration_s` and that the sender never offered to its kernel, as it stalled or is too slow; not in `sent_packets` and without latency or lateness; paced only" => run.pacing.as_ref().and_then(|of| of.unsent);
     }
 }
 
@@ -139,6 +140,10 @@ fn cpus(list: Option<&[usize]>) -> String {
 /// 0 stands for a setting of the other side that was not reported.
 fn positive(value: usize) -> Option<usize> {
     (value > 0).then_some(value)
+}
+
+fn sent(run: &Run, of: impl Fn(&Traffic) -> u64) -> Option<u64> {
+    (!run.sent.is_unknown).then(|| of(&run.sent))
 }
 
 fn received(run: &Run, of: impl Fn(&Received) -> u64) -> Option<u64> {

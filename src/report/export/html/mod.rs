@@ -18,7 +18,6 @@ use std::io::{self, Write};
 
 use super::{Document, Exporter};
 use crate::report::compare::records::RecordComparison;
-use crate::report::model::Meta;
 use escape::Escaped;
 
 /// A page of one document.
@@ -46,12 +45,16 @@ impl Exporter for Picture {
         };
         let heading = match document {
             Document::UdpComparison(_) | Document::ProxyComparison(_) => title(document),
-            _ => command(meta),
+            _ => meta.command_line(),
         };
         let host = &meta.host;
         let machine = format!(
             "wirebench {}, Linux {}, {}, {} CPUs, {}",
-            meta.wirebench, host.kernel, host.cpu, host.cores, meta.started_at
+            meta.wirebench,
+            host.kernel,
+            host.cpu,
+            host.cores,
+            meta.started()
         );
         picture::write(&heading, &[machine], &charts, out)
     }
@@ -95,17 +98,6 @@ pub fn write_page(
         writeln!(out, "</section>")?;
     }
     page::end(out)
-}
-
-/// The command line, without the path of the program.
-fn command(meta: &Meta) -> String {
-    let mut words = meta.command.clone();
-    if let Some(program) = words.first_mut()
-        && let Some((_, name)) = program.rsplit_once('/')
-    {
-        *program = name.to_owned();
-    }
-    page::command_line(&words)
 }
 
 fn title(document: &Document<'_>) -> String {

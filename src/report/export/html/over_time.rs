@@ -168,8 +168,9 @@ pub(super) fn rate(run: &Run) -> Option<Lines> {
     })
 }
 
+/// Missing datagrams; `None` if no interval has any.
 pub(super) fn missing(run: &Run) -> Option<Lines> {
-    if run.intervals.is_empty() {
+    if run.intervals.iter().all(|row| row.missing == 0) {
         return None;
     }
     let missing = run.intervals.iter().map(|row| row.missing as f64);

@@ -59,7 +59,7 @@ pub(super) fn end(out: &mut dyn Write) -> io::Result<()> {
     )
 }
 
-/// Writes sentences on what a reader must know first: `bad` ones in the colour of errors.
+/// Writes the sentences that a reader must know first; `bad` ones have the colour of errors.
 pub(super) fn notices(bad: bool, sentences: &[String], out: &mut dyn Write) -> io::Result<()> {
     let (class, word) = match bad {
         true => ("notice bad", "incomplete"),
@@ -91,14 +91,14 @@ pub(super) fn environment(meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "<dl class=\"environment\">\n<dt>command</dt><dd><code>{}</code></dd>",
-        Escaped(&command_line(&meta.command))
+        Escaped(&meta.command_line())
     )?;
     let buffers = |max: Option<u64>| {
         max.map(|bytes| format!("{} B", grouped(bytes)))
             .unwrap_or_default()
     };
     for (name, value) in [
-        ("started", meta.started_at.clone()),
+        ("started", meta.started()),
         ("wirebench", meta.wirebench.clone()),
         ("kernel", format!("Linux {}", host.kernel)),
         ("CPU", format!("{}, {} usable", host.cpu, host.cores)),
@@ -106,32 +106,9 @@ pub(super) fn environment(meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
         ("rmem_max", buffers(host.rmem_max)),
         ("wmem_max", buffers(host.wmem_max)),
     ] {
-        writeln!(out, "<dt>{name}</dt><dd>{}</dd>", Escaped(&value))?;
+        if !value.is_empty() {
+            writeln!(out, "<dt>{name}</dt><dd>{}</dd>", Escaped(&value))?;
+        }
     }
     writeln!(out, "</dl>")
-}
-
-/// The command line as a shell reads it.
-pub(super) fn command_line(words: &[String]) -> String {
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:,=%+@".contains(char);
-    let quoted = words.iter().map(|word| match word.chars().all(is_plain) {
-        true if !word.is_empty() => word.clone(),
-        _ => format!("'{}'", word.replace('\'', r"'\''")),
-    });
-    quoted.collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::command_line;
-
-    #[test]
-    fn command_line_is_quoted_for_a_shell() {
-        let words = ["bench", "udp", "--out", "my results", "", "it's"];
-        let words: Vec<String> = words.map(str::to_owned).into();
-        assert_eq!(
-            command_line(&words),
-            r"bench udp --out 'my results' '' 'it'\''s'"
-        );
-    }
 }

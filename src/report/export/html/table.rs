@@ -8,37 +8,40 @@ use crate::report::export::headline::Table;
 /// Most rows of a table. A record may have thousands of runs.
 const MOST_ROWS: usize = 200;
 
-/// Writes the table without columns that are blank in all rows; a single row as a list of figures, which fits a narrow screen.
+/// Writes the table; a single row as a list of figures, which fits a narrow screen.
 pub(super) fn write(table: &Table, out: &mut dyn Write) -> io::Result<()> {
-    if let [row] = &table.rows[..] {
+    if let Some(figures) = table.only_row() {
         writeln!(out, "<dl class=\"figures\">")?;
-        let known = table.titles.iter().zip(row);
-        // A single setting has no name.
-        for (title, value) in known.filter(|(title, of)| **title != "setting" || !of.is_empty()) {
+        for (title, value) in figures {
             let (title, value) = (Escaped(title), Escaped(value));
             writeln!(out, "<div><dt>{title}</dt><dd>{value}</dd></div>")?;
         }
         return writeln!(out, "</dl>");
     }
-    let class = |at: usize| match table.is_number.get(at) {
-        Some(true) => " class=\"n\"",
-        _ => "",
-    };
+    let class = |is_number| if is_number { " class=\"n\"" } else { "" };
     write!(
         out,
         "<div class=\"scroll\"><table class=\"wide\">\n<thead><tr>"
     )?;
-    let is_shown = |at: &usize| table.rows.iter().any(|row| !row[*at].is_empty());
-    let shown: Vec<usize> = (0..table.titles.len()).filter(is_shown).collect();
-    for &at in &shown {
-        let title = table.titles[at];
-        write!(out, "<th{}>{}</th>", class(at), Escaped(title))?;
+    let shown = table.shown();
+    for of in &shown {
+        write!(out, "<th{}>{}</th>", class(of.is_number), Escaped(of.title))?;
     }
     writeln!(out, "</tr></thead>\n<tbody>")?;
     for row in table.rows.iter().take(MOST_ROWS) {
         write!(out, "<tr>")?;
-        for &at in &shown {
-            write!(out, "<td{}>{}</td>", class(at), Escaped(&row[at]))?;
+        for of in &shown {
+            let text = &row[of.at];
+            // An interval has a line of its own, so that no number is broken.
+            let (value, interval) = match text.split_once(" (") {
+                Some((value, rest)) if of.is_number => (value, Some(rest)),
+                _ => (&text[..], None),
+            };
+            write!(out, "<td{}>{}", class(of.is_number), Escaped(value))?;
+            if let Some(rest) = interval {
+                write!(out, " <span>({}</span>", Escaped(rest))?;
+            }
+            write!(out, "</td>")?;
         }
         writeln!(out, "</tr>")?;
     }

@@ -175,7 +175,8 @@ fn unknown_values_are_blank_and_an_incomplete_run_is_marked() {
             "{figure}"
         );
     }
-    assert_eq!(titles(&page), ["Goodput over time", "Loss over time"]);
+    assert!(!page.contains("from the intended send"), "{page}");
+    assert_eq!(titles(&page), ["Goodput over time"]);
     udp(&sample::udp::record(vec![Run::default()]));
     udp(&sample::udp::record(vec![Run::default(), Run::default()]));
     udp(&sample::udp::record(Vec::new()));
@@ -232,6 +233,7 @@ fn settings_have_bars_with_intervals_and_overlaid_curves() {
         page.contains("batch 16: 2.000 (2.000-2.000), higher"),
         "{page}"
     );
+    assert!(page.contains("<td class=\"n\">2.000 <span>(2.000 to 2.000)</span></td>"));
     assert!(page.contains("no difference shown"));
     assert!(page.contains("batch 1</li>") && page.contains("batch 16</li>"));
 }

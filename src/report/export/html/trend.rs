@@ -44,7 +44,7 @@ enum Figure {
 /// The figure in one record: the median of its runs, and the 95 % interval of the median.
 struct Point {
     started_ns: u64,
-    /// What else may change the figure: names and values.
+    /// Other causes of a change: names and values.
     context: [(&'static str, String); 4],
     value: f64,
     interval: Option<Interval>,

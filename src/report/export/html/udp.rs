@@ -174,10 +174,10 @@ fn run_charts(run: &Run, curves: [Option<Curve>; 2]) -> io::Result<Vec<Chart>> {
     Ok(charts)
 }
 
-/// Losses by cause; `None` if they are unknown.
+/// Losses by cause; `None` if they are unknown or there are none.
 fn losses(run: &Run) -> Option<Bars> {
     let lost = run.lost;
-    if lost.is_unknown {
+    if lost.is_unknown || lost.packets == 0 {
         return None;
     }
     let (causes, how) = match &run.explained {

@@ -26,7 +26,7 @@ fn single_run_is_a_list_of_figures() {
     let run = sample::udp::measured().run;
     assert_eq!(
         udp(&sample::udp::record(vec![run])),
-        "bench udp, 2026-11-22T14:05:01.000000000Z, wirebench 0.1.0, Linux 6.18.0, A CPU, \"quoted\" @ 3 GHz
+        "`bench udp`, 2026-11-22T14:05:01Z, wirebench 0.1.0, Linux 6.18.0, A CPU, \"quoted\" @ 3 GHz
 
 | figure | value |
 |---|---|
@@ -73,6 +73,33 @@ fn single_run_is_a_list_of_figures() {
 }
 
 #[test]
+fn command_is_code_whatever_it_has() {
+    let mut record = sample::udp::record(Vec::new());
+    record.meta.command = ["bench", "udp", "--out", "a``*b*"]
+        .map(str::to_owned)
+        .into();
+    assert!(udp(&record).starts_with("``` bench udp --out 'a``*b*' ```, 2026-"));
+}
+
+#[test]
+fn figures_that_a_run_lacks_are_absent_and_a_single_run_has_no_range() {
+    let (mut run, mut record) = (sample::udp::measured().run, sample::udp::record(rounds(1)));
+    (run.setting, run.latency_from_intended_ns) = (None, None);
+    let text = udp(&sample::udp::record(vec![run]));
+    assert!(
+        !text.contains("| setting |") && !text.contains("intended"),
+        "{text}"
+    );
+    record.comparison = compared(&record.runs);
+    let text = udp(&record);
+    assert!(text.contains("| batch 1 | 1 | 1,000 KB/s |"), "{text}");
+    assert!(text.contains("| 2.000 | too few runs |"), "{text}");
+    record.comparison[1].incomplete = 1;
+    let text = udp(&record);
+    assert!(text.contains("| batch 1 | 1 | 0 | 1,000 KB/s |"), "{text}");
+}
+
+#[test]
 fn repeated_runs_are_rows_and_unknown_values_are_blank() {
     let mut same = sample::udp::measured().run;
     (same.setting, same.effective.clock.error_ns) = (None, Some(0));
@@ -109,10 +136,10 @@ fn settings_of_a_command_are_rows_with_their_intervals() {
     assert_eq!(
         tables,
         "\
-| setting | runs | incomplete | goodput, median (min to max) | goodput ratio (95 % interval) | verdict | lost | CPU | CPU ratio (95 % interval) | p50 | p99 | p99 ratio (95 % interval) |
-|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|
-| batch 1 | 5 | 0 | 800.0 KB/s (600.0 to 1,000) |  |  | 0.010 % | 0.200 s/M packets |  | 500 us | 990 us |  |
-| batch 16 | 5 | 0 | 1,600 KB/s (1,200 to 2,000) | 2.000 (2.000 to 2.000) | higher | 0.010 % | 0.200 s/M packets | 1.000 (1.000 to 1.000) | 500 us | 990 us | 1.000 (1.000 to 1.000) |
+| setting | runs | goodput, median (min to max) | goodput ratio (95 % interval) | verdict | lost | CPU | CPU ratio (95 % interval) | p50 | p99 | p99 ratio (95 % interval) |
+|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|
+| batch 1 | 5 | 800.0 KB/s (600.0 to 1,000) |  |  | 0.010 % | 0.200 s/M packets |  | 500 us | 990 us |  |
+| batch 16 | 5 | 1,600 KB/s (1,200 to 2,000) | 2.000 (2.000 to 2.000) | higher | 0.010 % | 0.200 s/M packets | 1.000 (1.000 to 1.000) | 500 us | 990 us | 1.000 (1.000 to 1.000) |
 
 - run 0, batch 1: The sender was late by more than one gap.
 - run 0, batch 1: datagrams that arrived: 1,000 (1.00 %) with a CE mark, 5 (0.005 %) with another DSCP
@@ -135,13 +162,13 @@ fn udp_comparison_has_its_sources_and_notes() {
     assert_eq!(
         written(&Document::UdpComparison(&found)),
         "\
-- base: a\\|b, 2026-11-22T14:05:01.000000000Z, wirebench 0.1.0
-- new: \\<new\\>, 2026-11-22T14:05:01.000000000Z, wirebench 0.1.0
+- base: a\\|b, 2026-11-22T14:05:01Z, wirebench 0.1.0
+- new: \\<new\\>, 2026-11-22T14:05:01Z, wirebench 0.1.0
 
-| setting | runs | incomplete | goodput, median (min to max) | goodput ratio (95 % interval) | verdict | lost | CPU | CPU ratio (95 % interval) | p50 | p99 | p99 ratio (95 % interval) |
-|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|
-| batch 16, base | 5 | 0 | 1,600 KB/s (1,200 to 2,000) |  |  | 0.010 % | 0.200 s/M packets |  | 500 us | 990 us |  |
-| batch 16, new | 5 | 0 | 1,600 KB/s (1,200 to 2,000) | 1.000 (0.700 to 1.429) | no difference shown | 0.010 % | 0.200 s/M packets | 1.000 (1.000 to 1.000) | 500 us | 990 us | 1.000 (1.000 to 1.000) |
+| setting | runs | goodput, median (min to max) | goodput ratio (95 % interval) | verdict | lost | CPU | CPU ratio (95 % interval) | p50 | p99 | p99 ratio (95 % interval) |
+|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|
+| batch 16, base | 5 | 1,600 KB/s (1,200 to 2,000) |  |  | 0.010 % | 0.200 s/M packets |  | 500 us | 990 us |  |
+| batch 16, new | 5 | 1,600 KB/s (1,200 to 2,000) | 1.000 (0.700 to 1.429) | no difference shown | 0.010 % | 0.200 s/M packets | 1.000 (1.000 to 1.000) | 500 us | 990 us | 1.000 (1.000 to 1.000) |
 
 - the runs of two commands did not take turns: drift between the commands counts as a difference; only runs within one command are free of it
 - the kernel's stamps of --explain add to the CPU time and the latency of each stamped datagram
@@ -196,10 +223,10 @@ fn proxy_comparison_has_both_records_of_each_setting() {
     assert_eq!(
         rows,
         [
-            "| setting | runs | incomplete | rate, median (min to max) | rate ratio (95 % interval) | verdict | p50 | p99 | p99 ratio (95 % interval) | proxy CPU | CPU ratio (95 % interval) | errors |",
-            "|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|",
-            "| connect proxied, base | 2 | 0 | 1,000,000 requests/s (1,000,000 to 1,000,000) |  |  | 1.00 us | 1.00 us |  | 3.00 s/10k requests |  | 0 |",
-            "| connect proxied, new | 2 | 0 | 1,000,000 requests/s (1,000,000 to 1,000,000) | 1.000 | too few runs | 1.00 us | 1.00 us | 1.000 | 3.00 s/10k requests | 1.000 | 0 |",
+            "| setting | runs | rate, median (min to max) | rate ratio (95 % interval) | verdict | p50 | p99 | p99 ratio (95 % interval) | proxy CPU | CPU ratio (95 % interval) | errors |",
+            "|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|",
+            "| connect proxied, base | 2 | 1,000,000 requests/s (1,000,000 to 1,000,000) |  |  | 1.00 us | 1.00 us |  | 3.00 s/10k requests |  | 0 |",
+            "| connect proxied, new | 2 | 1,000,000 requests/s (1,000,000 to 1,000,000) | 1.000 | too few runs | 1.00 us | 1.00 us | 1.000 | 3.00 s/10k requests | 1.000 | 0 |",
         ]
     );
 }

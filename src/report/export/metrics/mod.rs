@@ -74,7 +74,7 @@ fn page(document: &Document<'_>, format: Format) -> String {
 type Labels = Vec<(&'static str, String)>;
 
 /// A metric: its name, its type and its meaning.
-type Named = (&'static str, Kind, &'static str);
+type Named<'a> = (&'static str, Kind, &'a str);
 
 /// Rows, each with its labels.
 struct Rows<'a, R>(Vec<(Labels, &'a R)>);
@@ -89,7 +89,7 @@ impl<'a, R> Rows<'a, R> {
     }
 
     /// Adds a metric with a sample a row.
-    fn each<C: Into<Cell>>(&self, page: &mut Page, named: Named, get: impl Fn(&R) -> C) {
+    fn each<C: Into<Cell>>(&self, page: &mut Page, named: Named<'_>, get: impl Fn(&R) -> C) {
         self.split(page, named, "", |row| vec![("", get(row))]);
     }
 
@@ -97,7 +97,7 @@ impl<'a, R> Rows<'a, R> {
     fn split<C: Into<Cell>>(
         &self,
         page: &mut Page,
-        (name, kind, help): Named,
+        (name, kind, help): Named<'_>,
         label: &str,
         get: impl Fn(&R) -> Vec<(&'static str, C)>,
     ) {
@@ -250,14 +250,46 @@ fn spread(of: Option<Spread>, factor: f64) -> Vec<(&'static str, f64)> {
     parts.map(|(name, value)| (name, value * factor)).collect()
 }
 
-/// A ratio and the ends of its 95 % interval.
-fn ratio(of: Option<Ratio>) -> Vec<(&'static str, Option<f64>)> {
-    let interval = of.and_then(|of| of.interval);
-    vec![
-        ("estimate", of.map(|of| of.ratio)),
-        ("low", interval.map(|of| of.low)),
-        ("high", interval.map(|of| of.high)),
-    ]
+/// Adds the ratio of a figure to the base's, with the ends of its 95 % interval.
+fn ratio<S>(
+    page: &mut Page,
+    all: &Rows<'_, S>,
+    (name, figure): (&'static str, &str),
+    get: impl Fn(&S) -> Option<Ratio>,
+) {
+    let help = format!("{figure} as a multiple of the base's, with the ends of the 95 % interval.");
+    all.split(page, (name, Kind::Gauge, &help), "bound", |of| {
+        let ratio = get(of);
+        let interval = ratio.and_then(|of| of.interval);
+        vec![
+            ("estimate", ratio.map(|of| of.ratio)),
+            ("low", interval.map(|of| of.low)),
+            ("high", interval.map(|of| of.high)),
+        ]
+    });
+}
+
+/// Adds CPU seconds in user and in kernel mode.
+fn cpu_time<R>(
+    page: &mut Page,
+    all: &Rows<'_, R>,
+    (name, help): (&'static str, &str),
+    get: impl Fn(&R) -> [Option<f64>; 2],
+) {
+    all.split(page, (name, Kind::Counter, help), "cpu_mode", |run| {
+        let [user, system] = get(run);
+        vec![("user", user), ("system", system)]
+    });
+}
+
+/// Adds the number of warnings.
+fn warnings<R>(page: &mut Page, all: &Rows<'_, R>, count: impl Fn(&R) -> usize) {
+    let named = (
+        "warnings",
+        Kind::Gauge,
+        "Warnings about effects of the measurement on the run.",
+    );
+    all.each(page, named, count);
 }
 
 #[cfg(test)]

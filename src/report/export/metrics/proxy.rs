@@ -1,6 +1,6 @@
 //! The metrics of proxy runs, and of the settings of two records.
 
-use super::{Rows, known, latencies, ratio, seconds, spread};
+use super::{Rows, cpu_time, known, latencies, ratio, seconds, spread, warnings};
 use crate::exposition::{Kind, Page};
 use crate::load::result::Run;
 use crate::report::model::proxy::ComparedSetting;
@@ -56,40 +56,31 @@ pub(super) fn runs(page: &mut Page, runs: &[Run]) {
             |run| run.latency_from_intended_ns.as_ref(),
         ],
     );
-    for (name, help, get) in [
-        (
-            "proxy_cpu_seconds_total",
-            "CPU time of the proxy, by mode.",
-            (|run| [run.cpu.proxy_user_s, run.cpu.proxy_system_s]) as fn(&Run) -> [Option<f64>; 2],
-        ),
-        (
-            "load_cpu_seconds_total",
-            "CPU time of the load generator, by mode.",
-            |run| [run.cpu.load_user_s, run.cpu.load_system_s],
-        ),
-        (
-            "origin_cpu_seconds_total",
-            "CPU time of the origin server, by mode.",
-            |run| [run.cpu.origin_user_s, run.cpu.origin_system_s],
-        ),
-    ] {
-        all.split(page, (name, Counter, help), "cpu_mode", |run| {
-            let [user, system] = get(run);
-            vec![("user", user), ("system", system)]
-        });
-    }
+    let cpu = ("proxy_cpu_seconds_total", "CPU time of the proxy, by mode.");
+    cpu_time(page, &all, cpu, |run| {
+        [run.cpu.proxy_user_s, run.cpu.proxy_system_s]
+    });
+    let cpu = (
+        "load_cpu_seconds_total",
+        "CPU time of the load generator, by mode.",
+    );
+    cpu_time(page, &all, cpu, |run| {
+        [run.cpu.load_user_s, run.cpu.load_system_s]
+    });
+    let cpu = (
+        "origin_cpu_seconds_total",
+        "CPU time of the origin server, by mode.",
+    );
+    cpu_time(page, &all, cpu, |run| {
+        [run.cpu.origin_user_s, run.cpu.origin_system_s]
+    });
     let busy = (
         "busy_ratio",
         Gauge,
         "CPU time of the load generator as a share of its threads' time; near 1 it may be the limit.",
     );
     all.each(page, busy, |run| run.cpu.load_busy);
-    let warnings = (
-        "warnings",
-        Gauge,
-        "Warnings about effects of the measurement on the run.",
-    );
-    all.each(page, warnings, |run| run.warnings.len());
+    warnings(page, &all, |run| run.warnings.len());
 }
 
 pub(super) fn settings(page: &mut Page, settings: &[ComparedSetting]) {
@@ -127,20 +118,8 @@ pub(super) fn settings(page: &mut Page, settings: &[ComparedSetting]) {
         "99 % latency of the median run.",
     );
     all.each(page, latency, |of| of.latency_p99_ns.map(seconds));
-    let ratios = (
-        "rate_ratio",
-        Gauge,
-        "The rate as a multiple of the base's, with the ends of the 95 % interval.",
-    );
-    all.split(page, ratios, "bound", |of| {
-        ratio(of.ratios.and_then(|of| of.rate))
-    });
-    let ratios = (
-        "latency_p99_ratio",
-        Gauge,
-        "99 % latency as a multiple of the base's, with the ends of the 95 % interval.",
-    );
-    all.split(page, ratios, "bound", |of| {
-        ratio(of.ratios.and_then(|of| of.latency_p99_ns))
+    ratio(page, &all, ("rate_ratio", "The rate"), |of| of.ratios?.rate);
+    ratio(page, &all, ("latency_p99_ratio", "99 % latency"), |of| {
+        of.ratios?.latency_p99_ns
     });
 }

@@ -1,6 +1,6 @@
 //! The metrics of UDP runs, and of the settings of two records.
 
-use super::{Rows, known, latencies, ratio, seconds, spread};
+use super::{Rows, cpu_time, known, latencies, ratio, seconds, spread, warnings};
 use crate::exposition::{Kind, Page};
 use crate::report::model::udp::ComparedSetting;
 use crate::udp::result::Run;
@@ -37,9 +37,13 @@ pub(super) fn runs(page: &mut Page, runs: &[Run]) {
     let rate = ("datagrams_per_second", Gauge, "Unique datagrams a second.");
     all.each(page, rate, |run| run.packets_per_s);
     let sent = ("sent_datagrams_total", Counter, "Datagrams sent.");
-    all.each(page, sent, |run| run.sent.packets);
+    all.each(page, sent, |run| {
+        (!run.sent.is_unknown).then_some(run.sent.packets)
+    });
     let sent = ("sent_bytes_total", Counter, "Message bytes sent.");
-    all.each(page, sent, |run| run.sent.bytes);
+    all.each(page, sent, |run| {
+        (!run.sent.is_unknown).then_some(run.sent.bytes)
+    });
     let received = (
         "received_bytes_total",
         Counter,
@@ -119,30 +123,21 @@ pub(super) fn runs(page: &mut Page, runs: &[Run]) {
         "Half-width of the error bar of the clock offset.",
     );
     all.each(page, clock, |run| run.effective.clock.error_ns.map(seconds));
-    for (name, help, get) in [
-        (
-            "sender_cpu_seconds_total",
-            "CPU time of the sending threads, by mode.",
-            (|run| [run.cpu.sender_user_s, run.cpu.sender_system_s])
-                as fn(&Run) -> [Option<f64>; 2],
-        ),
-        (
-            "receiver_cpu_seconds_total",
-            "CPU time of the receiving threads, by mode.",
-            |run| [run.cpu.receiver_user_s, run.cpu.receiver_system_s],
-        ),
-    ] {
-        all.split(page, (name, Counter, help), "cpu_mode", |run| {
-            let [user, system] = get(run);
-            vec![("user", user), ("system", system)]
-        });
-    }
-    let warnings = (
-        "warnings",
-        Gauge,
-        "Warnings about effects of the measurement on the run.",
+    let cpu = (
+        "sender_cpu_seconds_total",
+        "CPU time of the sending threads, by mode.",
     );
-    all.each(page, warnings, |run| run.warnings.len());
+    cpu_time(page, &all, cpu, |run| {
+        [run.cpu.sender_user_s, run.cpu.sender_system_s]
+    });
+    let cpu = (
+        "receiver_cpu_seconds_total",
+        "CPU time of the receiving threads, by mode.",
+    );
+    cpu_time(page, &all, cpu, |run| {
+        [run.cpu.receiver_user_s, run.cpu.receiver_system_s]
+    });
+    warnings(page, &all, |run| run.warnings.len());
 }
 
 pub(super) fn settings(page: &mut Page, settings: &[ComparedSetting]) {
@@ -172,20 +167,10 @@ pub(super) fn settings(page: &mut Page, settings: &[ComparedSetting]) {
         "99 % latency; of paced runs, from the intended send.",
     );
     all.each(page, latency, |of| of.latency_p99_ns.map(seconds));
-    let ratios = (
-        "goodput_ratio",
-        Gauge,
-        "Goodput as a multiple of the base's, with the ends of the 95 % interval.",
-    );
-    all.split(page, ratios, "bound", |of| {
-        ratio(of.ratios.and_then(|of| of.kb_per_s))
+    ratio(page, &all, ("goodput_ratio", "Goodput"), |of| {
+        of.ratios?.kb_per_s
     });
-    let ratios = (
-        "latency_p99_ratio",
-        Gauge,
-        "99 % latency as a multiple of the base's, with the ends of the 95 % interval.",
-    );
-    all.split(page, ratios, "bound", |of| {
-        ratio(of.ratios.and_then(|of| of.latency_p99_ns))
+    ratio(page, &all, ("latency_p99_ratio", "99 % latency"), |of| {
+        of.ratios?.latency_p99_ns
     });
 }

@@ -23,6 +23,9 @@ pub(super) fn pacing(run: &Run, out: &mut impl Write) -> io::Result<()> {
         };
         parts.push(format!("achieved {} ({share} %){random}", figure(achieved)));
     }
+    if let Some(unsent) = pacing.unsent.filter(|&unsent| unsent > 0) {
+        parts.push(format!("unsent {}", grouped(unsent)));
+    }
     for (name, figures) in [
         ("lateness", &pacing.lateness_ns),
         ("gap error", &pacing.gap_error_ns),

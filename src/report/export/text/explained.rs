@@ -7,7 +7,7 @@ use crate::report::export::losses;
 use crate::udp::result::{LossCause, Run};
 use crate::units::grouped;
 
-/// Writes each cause with the counters and the kernel's reasons behind it, the losses between the hosts, and what is missing.
+/// Writes each cause with the counters and the kernel's reasons behind it, the losses between the hosts, and the missing reports.
 pub(super) fn explained(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let Some(explained) = &run.explained else {
         return Ok(());

@@ -125,7 +125,10 @@ fn rows(fleet: &Fleet, out: &mut impl Write) -> io::Result<()> {
         writeln!(
             out,
             "{name:<width$} {:>11} {lost:>9} {:>10} {start:>8} {:>8} {:>8}{}",
-            grouped(rank.sent.packets),
+            match rank.sent.is_unknown {
+                true => "-".to_owned(),
+                false => grouped(rank.sent.packets),
+            },
             known(rank.kb_per_s),
             time(rank.latency_p50_ns),
             time(rank.latency_p99_ns),

@@ -136,12 +136,13 @@ fn round_trips(run: &Run, out: &mut impl Write) -> io::Result<()> {
 
 fn packets(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let (sent, received) = (run.sent, run.received);
-    let known = |count: u64| match received.is_unknown {
+    let unless = |is_unknown: bool, count: u64| match is_unknown {
         true => "-".to_owned(),
         false => grouped(count),
     };
+    let known = |count: u64| unless(received.is_unknown, count);
     let mut parts = vec![
-        format!("sent {}", grouped(sent.packets)),
+        format!("sent {}", unless(sent.is_unknown, sent.packets)),
         format!("received {}", known(received.packets)),
         format!("unique {}", known(received.unique)),
     ];
@@ -154,7 +155,7 @@ fn packets(run: &Run, out: &mut impl Write) -> io::Result<()> {
     parts.extend(foreign(received));
     list(out, "packets", parts)?;
     let bytes = [
-        format!("sent {} B", grouped(sent.bytes)),
+        format!("sent {} B", unless(sent.is_unknown, sent.bytes)),
         format!("delivered {} B", known(received.bytes)),
     ];
     list(out, "data", bytes)?;
@@ -185,11 +186,11 @@ fn foreign(received: Received) -> Option<String> {
 fn loss(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let lost = run.lost;
     if lost.is_unknown {
-        return sentence(
-            out,
-            "loss        ",
-            "lost -: the receiver was lost before it reported all received datagrams",
-        );
+        let why = match run.sent.is_unknown {
+            true => "lost -: the sender was lost before it reported all sent datagrams",
+            false => "lost -: the receiver was lost before it reported all received datagrams",
+        };
+        return sentence(out, "loss        ", why);
     }
     if lost.packets == 0 {
         return fill(out, "loss", ["lost 0".to_owned()]);

@@ -13,7 +13,7 @@ const FIGURE: usize = 9;
 /// Width of a number of datagrams, up to the end of the line.
 const COUNT: usize = 15;
 
-/// Writes a line for each stage, and what the stamps cost.
+/// Writes a line for each stage, and the cost of the stamps.
 pub(super) fn stages(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let Some(stages) = &run.stages else {
         return Ok(());
@@ -64,7 +64,7 @@ fn row(name: &str, stage: &Stage, clock: &Clock, out: &mut impl Write) -> io::Re
         let all = grouped(counted);
         return sentence(out, &label, &format!("- (all {all} are below zero{why})"));
     }
-    // A mean without the values out of range says little.
+    // A mean without the values out of range would mislead.
     let is_whole = outside == OutOfRange::default();
     let mean = figures.mean.filter(|_| is_whole);
     let mean = mean.map(|mean| mean.round() as u64);

@@ -12,8 +12,8 @@ use crate::sys::cmsg::Message;
 use crate::sys::mmsg::ReceiveBatch;
 use crate::sys::{error_queue, socket};
 use crate::udp::engine::Rx;
+use crate::udp::engine::endpoint::RxEndpoint;
 use crate::udp::engine::errors::PendingErrors;
-use crate::udp::engine::open::RxEndpoint;
 use crate::udp::engine::stats::ReceiveStats;
 
 /// Most tries of a control send while ICMP errors are pending.

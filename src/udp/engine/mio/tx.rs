@@ -15,9 +15,9 @@ use crate::sys::mmsg::ReceiveBatch;
 use crate::sys::timerfd::TimerFd;
 use crate::sys::tx_timestamp::TxStamp;
 use crate::sys::zerocopy::Done;
+use crate::udp::engine::endpoint::TxEndpoint;
 use crate::udp::engine::errors::{PendingErrors, Refusal, is_segmentation_errno};
 use crate::udp::engine::offload;
-use crate::udp::engine::open::TxEndpoint;
 use crate::udp::engine::stats::{SendStats, ZeroCopyStats};
 use crate::udp::engine::{Layout, Path, Submit, Tx, Until, repeat};
 
@@ -104,7 +104,7 @@ pub struct MioTx<H> {
     datagram: usize,
     message: usize,
     fragments: bool,
-    /// Bytes of the first unresolved slot that are already resolved, in whole messages.
+    /// Bytes of the first queued slot that are already resolved, in whole messages.
     offset: usize,
     /// Slots freed, resolved (accepted or refused), and queued, since the start.
     free: u64,
@@ -128,7 +128,7 @@ struct Waits {
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     length: usize,
-    /// Datagrams in the slot that are unresolved.
+    /// Datagrams in the slot that are not resolved yet.
     datagrams: u64,
     end: u64,
 }
@@ -244,9 +244,9 @@ impl<H: SendMethod> MioTx<H> {
         refused(datagrams, error);
     }
 
-    /// Sends the unresolved messages and returns the number accepted.
+    /// Sends the queued messages and returns the number accepted.
     #[inline]
-    fn send_unresolved(&mut self) -> io::Result<usize> {
+    fn send_queued(&mut self) -> io::Result<usize> {
         let messages = (self.resolved..self.queued).filter_map(|number| {
             let index = (number % self.slots.len() as u64) as usize;
             let Slot {
@@ -274,7 +274,7 @@ impl<H: SendMethod> MioTx<H> {
         self.method.send(self.socket.as_fd(), messages.flatten())
     }
 
-    /// Sends each datagram as its own message from now on, starting with the unresolved ones.
+    /// Sends each datagram as its own message from now on, starting with the queued ones.
     fn stop_segmenting(&mut self, errno: i32) -> io::Result<()> {
         offload::disable_segments(&self.socket, self.fragments)?;
         self.stats.fallbacks += 1;
@@ -340,7 +340,7 @@ impl<H: SendMethod> Tx for MioTx<H> {
     fn submit(&mut self, mut refused: impl FnMut(u64, &io::Error)) -> io::Result<Submit> {
         while self.resolved < self.queued {
             self.stats.syscalls += 1;
-            let outcome = self.send_unresolved();
+            let outcome = self.send_queued();
             if let Ok(taken) = outcome {
                 self.resolve(taken);
                 self.errors.resolved();

@@ -6,6 +6,7 @@
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
 use io_uring::opcode;
 
@@ -14,8 +15,9 @@ use super::port::{Port, check_socket};
 use super::tag;
 use crate::engine::UringSettings;
 use crate::sys::cmsg::Message;
+use crate::sys::socket;
 use crate::udp::engine::Rx;
-use crate::udp::engine::open::RxEndpoint;
+use crate::udp::engine::endpoint::RxEndpoint;
 use crate::udp::engine::stats::ReceiveStats;
 use crate::uring::buffers::{BufferRing, GROUP};
 use crate::uring::recvmsg::{BEFORE, Output, Shape};
@@ -158,6 +160,10 @@ impl Rx for MultishotRx {
         self.stats.waits += 1;
         self.arm()?;
         self.uring.ring.wait(deadline)
+    }
+
+    fn is_behind(&self) -> bool {
+        socket::has_datagram(self.port.socket.as_fd())
     }
 
     fn drops(&self) -> u64 {

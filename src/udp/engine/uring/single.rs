@@ -15,7 +15,7 @@ use super::tag;
 use crate::engine::UringSettings;
 use crate::sys::cmsg::{CONTROL_BYTES, Message, NAME_BYTES};
 use crate::sys::mmap::Mmap;
-use crate::udp::engine::open::RxEndpoint;
+use crate::udp::engine::endpoint::RxEndpoint;
 use crate::udp::engine::stats::ReceiveStats;
 use crate::udp::engine::{Layout, Rx};
 use crate::uring::ring::{Leak, Ring, RingWithMemory, SOCKET};

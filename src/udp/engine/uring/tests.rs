@@ -10,7 +10,7 @@ use crate::engine::{EngineChoice, EngineKind, UringSettings, ZeroCopy};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::eventfd::EventFd;
 use crate::sys::socket;
-use crate::udp::engine::open::{RxEndpoint, TxEndpoint};
+use crate::udp::engine::endpoint::{RxEndpoint, TxEndpoint};
 use crate::udp::engine::{Layout, Rx, Submit, Tx, Until};
 
 const LAYOUT: Layout = Layout {

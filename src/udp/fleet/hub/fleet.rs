@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Now;
+use super::queue::{Entry, MissingRanks};
 use super::round::Round;
 use crate::udp::wire::fleet::{FleetReply, MAX_PART};
 
@@ -51,7 +52,8 @@ pub(super) struct Member {
     pub(super) sends: bool,
     /// Whether the rank keeps its results until these are saved.
     pub(super) keeps: bool,
-    pub(super) heard: Instant,
+    /// When the last message came.
+    pub(super) last_message: Instant,
     /// Why the rank is lost.
     pub(super) lost: Option<String>,
 }
@@ -89,12 +91,6 @@ impl Fleet {
     pub(super) fn collector(&self) -> Option<usize> {
         let collector = self.members.get(&self.collector)?;
         collector.lost.is_none().then_some(collector.connection)
-    }
-
-    /// The ranks that have a session: all but the receiver's host.
-    pub(super) fn senders(&self) -> impl Iterator<Item = u32> {
-        let is_receiver = |rank: &u32| self.members.get(rank).is_some_and(|member| !member.sends);
-        (0..self.size).filter(move |rank| !is_receiver(rank))
     }
 
     pub(super) fn on_ready(&mut self, rank: u32, run: u32, now: Now) -> Result<(), String> {
@@ -148,11 +144,7 @@ impl Fleet {
     }
 
     /// The collector has saved a run. Returns the messages to all ranks; its own, the last, shows that the others are sent.
-    pub(super) fn on_saved(
-        &mut self,
-        rank: u32,
-        run: u32,
-    ) -> Result<Vec<(usize, FleetReply)>, String> {
+    pub(super) fn on_saved(&mut self, rank: u32, run: u32) -> Result<Vec<(usize, Entry)>, String> {
         let is_new = run >= self.saved && run < self.next;
         if !self.confirms || rank != self.collector || !is_new {
             return Err("the rank has saved a run that it did not collect".to_owned());
@@ -162,12 +154,18 @@ impl Fleet {
         let connections = others.map(|(_, member)| member.connection);
         let connections = connections.chain(self.collector());
         Ok(connections
-            .map(|connection| (connection, FleetReply::Saved { run }))
+            .map(|connection| (connection, FleetReply::Saved { run }.into()))
             .collect())
     }
 
+    /// Whether the collector has saved all runs that ranks were in.
+    pub(super) fn is_saved(&self) -> bool {
+        let runs = self.next.saturating_sub(u32::from(self.is_given_up));
+        runs > 0 && self.saved >= runs
+    }
+
     /// The messages that are due, each with its connection.
-    pub(super) fn due(&mut self, now: Now) -> Vec<(usize, FleetReply)> {
+    pub(super) fn due(&mut self, now: Now) -> Vec<(usize, Entry)> {
         let mut replies = Vec::new();
         if !self.is_assembled {
             let is_over = now.instant.duration_since(self.since) >= self.wait;
@@ -179,7 +177,7 @@ impl Fleet {
         if let Some(reason) = self.unsaved.take() {
             let connections = self.alive().map(|(_, member)| member.connection);
             let reply = FleetReply::Unsaved { reason };
-            replies.extend(connections.map(|connection| (connection, reply.clone())));
+            replies.extend(connections.map(|connection| (connection, reply.clone().into())));
         }
         self.give_up(now);
         self.end(now, &mut replies);
@@ -187,7 +185,7 @@ impl Fleet {
         replies
     }
 
-    fn assemble(&mut self, replies: &mut Vec<(usize, FleetReply)>) {
+    fn assemble(&mut self, replies: &mut Vec<(usize, Entry)>) {
         self.is_assembled = true;
         self.collector = self.members.keys().next().copied().unwrap_or(0);
         self.confirms = self.members.values().all(|member| member.keeps);
@@ -198,7 +196,7 @@ impl Fleet {
             confirms: self.confirms,
         };
         let connections = self.alive().map(|(_, member)| member.connection);
-        replies.extend(connections.map(|connection| (connection, roster.clone())));
+        replies.extend(connections.map(|connection| (connection, roster.clone().into())));
     }
 
     /// Once all senders are lost, no rank is ever ready: the next run has no results, which ends the wait of a collector that only
@@ -215,7 +213,7 @@ impl Fleet {
     }
 
     /// Starts the next run once all ranks are ready, or the wait is over.
-    fn release(&mut self, now: Now, replies: &mut Vec<(usize, FleetReply)>) {
+    fn release(&mut self, now: Now, replies: &mut Vec<(usize, Entry)>) {
         let run = self.next;
         // The runs of a fleet do not overlap.
         if self.rounds.keys().any(|earlier| *earlier < run) {
@@ -242,7 +240,7 @@ impl Fleet {
         self.next = self.next.saturating_add(1);
         for (rank, connection) in senders {
             if round.is_ready(rank) {
-                replies.push((connection, FleetReply::Start { run, at_ns }));
+                replies.push((connection, FleetReply::Start { run, at_ns }.into()));
             }
         }
         let receives = self
@@ -250,24 +248,29 @@ impl Fleet {
             .get(&self.collector)
             .is_some_and(|member| !member.sends);
         if receives && let Some(collector) = self.collector() {
-            replies.push((collector, FleetReply::Start { run, at_ns }));
+            replies.push((collector, FleetReply::Start { run, at_ns }.into()));
         }
     }
 
     /// Ends the runs whose results are all sent, in order.
-    fn end(&mut self, now: Now, replies: &mut Vec<(usize, FleetReply)>) {
+    fn end(&mut self, now: Now, replies: &mut Vec<(usize, Entry)>) {
         while let Some((&run, round)) = self.rounds.first_key_value() {
             if !round.is_over() {
                 return;
             }
             if let Some(collector) = self.collector() {
-                for rank in self.senders() {
-                    let lost = self.members.get(&rank).map(|member| member.lost.as_deref());
-                    if let Some(reason) = round.missing(rank, lost) {
-                        replies.push((collector, FleetReply::Missing { run, rank, reason }));
-                    }
-                }
-                replies.push((collector, FleetReply::End { run }));
+                let came = self.members.iter().map(|(rank, member)| {
+                    let missing = || round.missing(*rank, member.lost.as_deref());
+                    (*rank, member.sends.then(missing).flatten())
+                });
+                let missing = MissingRanks {
+                    run,
+                    rank: 0,
+                    size: self.size,
+                    came: came.collect(),
+                };
+                replies.push((collector, Entry::Missing(missing)));
+                replies.push((collector, FleetReply::End { run }.into()));
             }
             self.rounds.remove(&run);
             if let Some(next) = self.rounds.get_mut(&self.next) {

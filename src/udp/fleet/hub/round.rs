@@ -77,17 +77,16 @@ impl Round {
         self.is_started && self.open.is_empty()
     }
 
-    /// Why a rank has no result; `None` if it has one. `lost` is `None` for a rank that never came, and has the reason for a lost one.
-    pub(super) fn missing(&self, rank: u32, lost: Option<Option<&str>>) -> Option<String> {
+    /// Why a rank that came has no result; `None` if it has one. `lost` is the reason of a lost one.
+    pub(super) fn missing(&self, rank: u32, lost: Option<&str>) -> Option<String> {
         let when = match (self.done.contains(&rank), self.ready.contains(&rank)) {
             (true, _) => return None,
             (false, true) => "during the run",
             (false, false) => "before the run",
         };
         Some(match lost {
-            None => "never came".to_owned(),
-            Some(None) => "was not ready in time".to_owned(),
-            Some(Some(reason)) => format!("{reason} {when}"),
+            None => "was not ready in time".to_owned(),
+            Some(reason) => format!("{reason} {when}"),
         })
     }
 }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::udp::wire::fleet::MAX_PART;
 
 /// A hub with an artificial clock.
 struct Lab {
@@ -8,6 +7,8 @@ struct Lab {
     ms: u64,
     /// Whether ranks keep their results.
     keeps: bool,
+    /// The fleet of ranks that join.
+    fleet: String,
 }
 
 impl Lab {
@@ -17,6 +18,7 @@ impl Lab {
             start: Instant::now(),
             ms: 0,
             keeps: false,
+            fleet: "job".into(),
         }
     }
 
@@ -53,7 +55,7 @@ impl Lab {
     ) -> Result<(), String> {
         let join = FleetJoin {
             version: 3,
-            fleet: "job".into(),
+            fleet: self.fleet.clone(),
             rank,
             size,
             sends,
@@ -292,6 +294,50 @@ fn silent_rank_counts_as_lost() {
 }
 
 #[test]
+fn refusal_of_a_rank_that_returns_late_depends_on_the_saved_runs() {
+    for is_saved in [false, true] {
+        let mut lab = Lab::new();
+        lab.keeps = true;
+        (0..3).for_each(|rank| lab.join(rank, 3).unwrap());
+        lab.ready(1, 0);
+        lab.ready(2, 0);
+        lab.result(1, 0, "one");
+        lab.pass(SILENT.as_millis() as u64 + 200, &[0, 1]);
+        if is_saved {
+            lab.ask(0, FleetRequest::Saved { run: 0 }).unwrap();
+        }
+        (0..2).for_each(|connection| lab.hub.closed(connection, lab.now()));
+        assert!(lab.hub.fleets.is_empty());
+        let late = lab.ask(2, FleetRequest::Alive).unwrap_err();
+        assert_eq!(late.starts_with(LEFT_BEHIND), is_saved, "{late}");
+        lab.hub.closed(2, lab.now());
+        assert!(lab.hub.left_behind.is_empty());
+    }
+}
+
+#[test]
+fn suspended_server_loses_no_rank() {
+    let mut lab = Lab::new();
+    (0..3).for_each(|rank| lab.join(rank, 3).unwrap());
+    lab.ready(1, 0);
+    lab.ready(2, 0);
+    lab.pass(1_000, &[0, 1, 2]);
+    // The messages of the ranks wait meanwhile, and are read after the tick.
+    lab.ms += SILENT.as_millis() as u64 + 1_000;
+    lab.hub.tick(lab.now());
+    lab.result(1, 0, "one");
+    lab.result(2, 0, "two");
+    assert_eq!(
+        lab.replies(0)[2..],
+        ["result 0 of 1: one", "result 0 of 2: two", "end 0"]
+    );
+    // A rank that is silent afterwards is lost as always.
+    lab.pass(SILENT.as_millis() as u64 + 200, &[0, 1]);
+    let late = lab.ask(2, FleetRequest::Alive).unwrap_err();
+    assert!(late.starts_with(LEFT_BEHIND), "{late}");
+}
+
+#[test]
 fn next_run_waits_for_the_results_of_the_last_one() {
     let mut lab = Lab::new();
     (0..3).for_each(|rank| lab.join(rank, 3).unwrap());
@@ -356,28 +402,7 @@ fn ended_fleet_leaves_its_name() {
     lab.join(0, 2).unwrap();
 }
 
-#[test]
-fn results_are_not_read_while_the_collector_is_slow() {
-    let mut lab = Lab::new();
-    (0..2).for_each(|rank| lab.join(rank, 2).unwrap());
-    lab.ready(1, 0);
-    let part = "x".repeat(MAX_PART);
-    let mut parts = 0;
-    while !lab.hub.is_congested(1) {
-        let part = part.clone();
-        let request = FleetRequest::Result {
-            run: 0,
-            part,
-            last: false,
-        };
-        lab.ask(1, request).unwrap();
-        parts += 1;
-    }
-    assert!(parts * MAX_PART <= CONGESTED + MAX_PART);
-    lab.replies(0);
-    assert!(!lab.hub.is_congested(1));
-    assert_eq!(lab.hub.queued, 0);
-}
+mod load;
 
 mod any {
     use super::*;

@@ -1,10 +1,11 @@
 use super::*;
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::Plan;
 use crate::udp::plan::tests::small_plan;
-use crate::udp::receive::accounting::Latencies;
 use crate::udp::result::interval::Interval;
 use crate::udp::result::interval_rows::IntervalRows;
-use crate::udp::result::run::{MAX_INTERVALS, Pacing, Stream, Traffic};
+use crate::udp::result::packets::Traffic;
+use crate::udp::result::run::{MAX_INTERVALS, Pacing, Stream};
 use crate::udp::result::{effective, requested};
 use crate::udp::wire::results::{Done, StreamReceived, StreamSent};
 use proptest::prelude::*;
@@ -135,7 +136,10 @@ fn the_last_burst_is_that_of_the_stream_that_sends_last() {
         run.streams = packets
             .iter()
             .map(|&packets| Stream {
-                sent: Traffic { packets, bytes: 0 },
+                sent: Traffic {
+                    packets,
+                    ..Traffic::default()
+                },
                 ..Stream::default()
             })
             .collect();

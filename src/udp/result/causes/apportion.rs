@@ -11,8 +11,8 @@ pub(in crate::udp) struct Apportioned {
     pub(in crate::udp) surplus: u64,
 }
 
-/// Chooses a number in each range, lowest and highest, so that they sum to `lost` if possible. What the lowest numbers leave is
-/// divided in proportion to the widths of the ranges.
+/// Chooses a number in each range, lowest and highest, so that they sum to `lost` if possible. The losses above the
+/// lowest numbers are divided in proportion to the widths of the ranges.
 pub(in crate::udp) fn apportion(lost: u64, ranges: &[(u64, u64)]) -> Apportioned {
     let width = |range: &(u64, u64)| u128::from(range.1.saturating_sub(range.0));
     let lows: u128 = ranges.iter().map(|range| u128::from(range.0)).sum();

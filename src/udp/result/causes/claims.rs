@@ -1,4 +1,4 @@
-//! The datagrams that each cause may have lost, in the order of a datagram's way.
+//! The datagrams that each cause may have lost, in the order in which a datagram passes them.
 
 use super::{LossInputs, count};
 use crate::udp::explain::drops::Class;
@@ -7,7 +7,7 @@ use crate::udp::wire::explain::HostReport;
 /// The qdisc of the sender's device.
 pub(super) const SENDER_QDISC: &str = "sender_qdisc";
 
-/// All causes, in the order of a datagram's way.
+/// All causes, in the order in which a datagram passes them.
 pub(in crate::udp) const WAY: [&str; 18] = [
     "sender_firewall",
     "sender_route",
@@ -87,7 +87,7 @@ pub(super) fn all(inputs: &LossInputs) -> Vec<Claim> {
     claims
 }
 
-/// What the sender's kernel refused, by errno.
+/// The datagrams that the sender's kernel refused, by errno.
 fn refusals(inputs: &LossInputs) -> Vec<Claim> {
     let mut kinds = [
         Claim::new("sender_firewall", &[Class::Firewall], 0, 1),
@@ -157,7 +157,7 @@ fn sender(inputs: &LossInputs) -> Vec<Claim> {
     qdisc.high = drops
         .saturating_sub(surely_repeated)
         .saturating_mul(segments);
-    // On one machine the receive backlog may drop what the sender's device passes on, and both count it.
+    // On one machine the receive backlog may drop datagrams that the sender's device has passed on, and both count them.
     let backlog = match is_one_kernel(inputs) {
         true => backlog(&inputs.receiver),
         false => 0,

@@ -157,7 +157,7 @@ fn an_open_loop_has_several_requests_in_flight() {
 
 #[test]
 fn buffers_are_those_of_other_runs() {
-    use crate::udp::setup::ReceiverSocket;
+    use crate::udp::receive::socket::ReceiverSocket;
     for receive_buffer in [None, Some(10_000)] {
         let plan = Plan {
             receive_buffer,

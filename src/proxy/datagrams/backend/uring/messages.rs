@@ -6,8 +6,8 @@
 
 use std::io;
 
-use super::super::Slots;
-use crate::proxy::datagrams::transmit::Payloads;
+use super::super::{Group, LONG, LONG_SLOTS, Slots};
+use crate::proxy::datagrams::sends::Payloads;
 use crate::sys::datagrams::{Arrival, MAX_MESSAGE};
 use crate::uring::buffers::BufferRing;
 use crate::uring::recvmsg::{BEFORE, Output};
@@ -17,22 +17,9 @@ use crate::uring::ring::{Leak, Ring};
 /// not compete for the same sets of the cache.
 const STRIDE: usize = (BEFORE + MAX_MESSAGE).next_multiple_of(64) + 17 * 64;
 
-/// Buffers that the kernel may fill while messages are long runs: they stay in the cache between receiving and sending.
-const LONG_TARGET: usize = 8;
-
-/// Mean bytes of the messages of a batch from which on [`LONG_TARGET`] buffers are provided.
-const LONG: usize = 8_192;
-
-/// Who sent a message: each has its own buffers, so that clients that send much do not delay servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) enum Group {
-    Clients,
-    Servers,
-}
-
 impl Group {
     /// The buffer group of the ring.
-    pub(in crate::proxy) fn number(self) -> u16 {
+    pub(super) fn number(self) -> u16 {
         self as u16
     }
 
@@ -48,11 +35,11 @@ impl Group {
 
 /// A buffer that the kernel filled.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::proxy) struct Filled {
-    pub(in crate::proxy) group: Group,
-    pub(in crate::proxy) buffer: u16,
+pub(super) struct Filled {
+    pub(super) group: Group,
+    pub(super) buffer: u16,
     /// Bytes.
-    pub(in crate::proxy) length: usize,
+    pub(super) length: usize,
 }
 
 /// The buffers of a thread, and the messages of the batch.
@@ -75,7 +62,7 @@ struct Pool {
 impl Messages {
     /// # Errors
     /// As io_uring_register(2), and out of memory.
-    pub(in crate::proxy) fn new(ring: &Ring) -> io::Result<Self> {
+    pub(super) fn new(ring: &Ring) -> io::Result<Self> {
         Ok(Self {
             clients: Pool::new(ring, Group::Clients)?,
             servers: Pool::new(ring, Group::Servers)?,
@@ -84,19 +71,30 @@ impl Messages {
     }
 
     /// The kernel has filled a buffer.
-    pub(in crate::proxy) fn take(&mut self, filled: Filled) {
+    pub(super) fn take(&mut self, filled: Filled) {
         let pool = self.pool_mut(filled.group);
         pool.provided = pool.provided.saturating_sub(1);
     }
 
     /// Adds a message to the batch. Returns its slot.
-    pub(in crate::proxy) fn add(&mut self, filled: Filled) -> usize {
+    pub(super) fn add(&mut self, filled: Filled) -> usize {
         self.batch.push(filled);
         self.batch.len() - 1
     }
 
+    /// Frees the buffer of a message that is in no batch. Returns the number of its datagrams.
+    pub(super) fn discard(&mut self, filled: Filled) -> usize {
+        let slot = self.add(filled);
+        let datagrams = self.arrival(slot).map_or(0, |arrival| arrival.datagrams());
+        self.batch.pop();
+        let pool = self.pool_mut(filled.group);
+        pool.reserve.push(filled.buffer);
+        pool.provide();
+        datagrams
+    }
+
     /// The batch is sent.
-    pub(in crate::proxy) fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         let (mut counts, mut bytes) = ([0; 2], [0; 2]);
         while let Some(filled) = self.batch.pop() {
             let group = usize::from(filled.group.number());
@@ -110,7 +108,7 @@ impl Messages {
         for (pool, (count, bytes)) in pools.zip(counts.into_iter().zip(bytes)) {
             if count > 0 {
                 pool.target = match bytes > LONG * count {
-                    true => LONG_TARGET,
+                    true => LONG_SLOTS,
                     false => pool.group.target(),
                 };
                 pool.provide();
@@ -134,7 +132,7 @@ impl Messages {
 
     /// Whether each buffer is in the reserve or may be filled by the kernel.
     #[cfg(test)]
-    pub(in crate::proxy) fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         let mut pools = [&self.clients, &self.servers].into_iter();
         pools.all(|pool| pool.reserve.len() + pool.provided == 2 * pool.group.target())
     }

@@ -2,11 +2,10 @@
 //!
 //! Each message is received into a buffer that the kernel picks, and sent from that buffer. A send never waits
 //! (`MSG_DONTWAIT`), so it completes within the call that submits it. Several runs of one flow in a batch are a chain
-//! (`IOSQE_IO_LINK`): if one fails, those behind it are cancelled, and all are sent anew in order by sendmmsg(2), which
-//! handles the error as `epoll` does.
+//! (`IOSQE_IO_LINK`), and so are those of an association to its client or to one destination: if one fails, those behind it
+//! are cancelled, and all are sent again in order by sendmmsg(2), which handles the error as `epoll` does.
 //!
-//! The call that sends a batch also receives the next one, if there is one. A flow that is closed keeps its socket open
-//! until its receive has ended.
+//! The call that sends a batch also receives the next one, if there is one. A socket is closed once its receive has ended.
 //!
 //! Each buffer has room for the longest message. In smaller buffers, and at the end of a buffer that takes many messages
 //! (`IOU_PBUF_RING_INC`), a message that does not fit is truncated, and its end is lost. Few buffers are provided while
@@ -28,77 +27,68 @@
     reason = "requests carry pointers to memory that the ring owns"
 )]
 
-pub(in crate::proxy) mod messages;
-pub(in crate::proxy) mod send;
+mod messages;
+mod send;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::mem;
-use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use io_uring::opcode;
 use io_uring::types::Fd;
 
-use self::messages::{Filled, Group, Messages};
-use self::send::{Queues, Results};
-use super::{Backend, Received, Sends};
+use self::messages::{Filled, Messages};
+use self::send::{Queue, Results};
+use super::{BATCHES, Backend, Group, Left, Received, discard};
 use crate::engine::UringSettings;
-use crate::proxy::datagrams::record::DropCause;
-use crate::proxy::datagrams::table::FlowTable;
+use crate::proxy::datagrams::sends::Sends;
+use crate::proxy::datagrams::sockets::{Socket, SocketId, Sockets};
 use crate::proxy::datagrams::transmit::Transmitter;
-use crate::proxy::slab::Key;
-use crate::sys::datagrams::QueuedDepartures;
+use crate::sys::clock::monotonic_ns;
+use crate::sys::datagrams::Arrivals;
 use crate::sys::eventfd::EventFd;
-use crate::sys::timer_slack;
 use crate::uring::recvmsg::Shape;
 use crate::uring::ring::{Completion, Leak, Ring, RingWithMemory};
 
 /// Operations that one call submits.
-pub(in crate::proxy) const SUBMISSIONS: u32 = 1_024;
+const SUBMISSIONS: u32 = 1_024;
 
 /// Completions for which the kernel has room: more only cost time.
-pub(in crate::proxy) const COMPLETIONS: u32 = 16_384;
+const COMPLETIONS: u32 = 16_384;
 
 /// Most runs of a batch that the ring sends.
-pub(in crate::proxy) const MOST_SENDS: usize = SUBMISSIONS as usize / 2;
-
-/// Most batches of one pass of the loop: each send may receive the next one.
-const BATCHES: usize = 8;
+const MOST_SENDS: usize = SUBMISSIONS as usize / 2;
 
 /// Messages from which on none waits for more.
 const COLLECTED: usize = 32;
 
-/// Bits of `user_data` that identify an operation; the others are the key of a flow, or the place of a run.
-const OPERATION_BITS: u32 = 8;
+/// The longest wait in ns for the end of a receive that is cancelled.
+const CLOSE: u64 = 100_000_000;
 
 /// The operation of a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operation {
-    ReceiveFromClients,
-    ReceiveFromServer(Key),
+    Receive(SocketId),
     /// The run at this place.
     Send(usize),
 }
 
 impl Operation {
+    /// Of a send: a number of no socket, and the place.
+    const SEND: u64 = 3 << SocketId::KEY_BITS;
+
     fn user_data(self) -> u64 {
-        let (number, operation) = match self {
-            Self::ReceiveFromClients => (0, 0),
-            Self::ReceiveFromServer(key) => (key.number(), 1),
-            Self::Send(place) => (place, 2),
-        };
-        (number as u64) << OPERATION_BITS | operation
+        match self {
+            Self::Receive(id) => id.number(),
+            Self::Send(place) => Self::SEND | place as u64,
+        }
     }
 
-    fn from_user_data(user_data: u64) -> Option<Self> {
-        let number = (user_data >> OPERATION_BITS) as usize;
-        match user_data & ((1 << OPERATION_BITS) - 1) {
-            0 => Some(Self::ReceiveFromClients),
-            1 => Some(Self::ReceiveFromServer(Key::from_number(number))),
-            2 => Some(Self::Send(number)),
-            _ => None,
+    fn from_user_data(user_data: u64) -> Self {
+        match SocketId::from_number(user_data) {
+            Some(id) => Self::Receive(id),
+            None => Self::Send((user_data ^ Self::SEND) as usize),
         }
     }
 }
@@ -106,22 +96,18 @@ impl Operation {
 /// The backend of a thread.
 pub(in crate::proxy) struct Uring {
     ring: RingWithMemory<Memory>,
-    listener: UdpSocket,
-    is_v6: bool,
-    /// Clients are received from.
-    listens: bool,
-    /// A receive of the listener is in flight.
-    is_receiving: bool,
     /// Batches that are left in this pass.
     left: usize,
-    /// Received since the last batch.
-    arrived: Vec<(Received, Option<Filled>)>,
-    /// Flows whose receive has ended.
-    ended: Vec<Key>,
-    /// Closed flows whose receive has not ended.
-    closing: BTreeMap<Key, UdpSocket>,
+    /// Received since the last batch: the buffer of a message, or an errno.
+    arrived: Vec<(SocketId, Result<Filled, i32>)>,
+    /// Sockets whose receive has ended.
+    ended: Vec<SocketId>,
+    /// Likewise, without a message, as no buffer was free.
+    without_buffer: Vec<SocketId>,
     results: Results,
     transmitter: Transmitter,
+    /// Messages of sockets that are closed.
+    discarded: Arrivals,
     /// The error of an operation that could not be submitted. It ends the loop.
     failure: Option<io::Error>,
 }
@@ -130,181 +116,171 @@ pub(in crate::proxy) struct Uring {
 struct Memory {
     messages: Messages,
     shape: Shape,
-    queues: Queues,
+    /// Of each direction.
+    queues: [Queue; 2],
 }
 
 impl Uring {
     /// # Errors
     /// As io_uring_enter(2).
-    fn receive_from(
-        &mut self,
-        socket: RawFd,
-        group: Group,
-        operation: Operation,
-    ) -> io::Result<()> {
+    fn receive_from(&mut self, id: SocketId, socket: &Socket) -> io::Result<()> {
         let RingWithMemory { ring, memory } = &mut self.ring;
-        let request = opcode::RecvMsgMulti::new(Fd(socket), memory.shape.header(), group.number())
+        let socket = Fd(socket.as_raw_fd());
+        let group = Group::of(id).number();
+        let request = opcode::RecvMsgMulti::new(socket, memory.shape.header(), group)
             .build()
-            .user_data(operation.user_data());
+            .user_data(Operation::Receive(id).user_data());
         // SAFETY: the header is never written again, and the header and the buffers outlive the ring.
         unsafe { ring.push(&request) }
     }
 
-    /// Starts the receives again that have ended, in most cases as no buffer was free, and closes sockets whose receive has
-    /// ended.
+    /// Starts the receives again that have ended, in most cases as no buffer was free.
     ///
     /// # Errors
     /// As io_uring_enter(2).
-    fn resume(&mut self, flows: &FlowTable<UdpSocket>) -> io::Result<()> {
-        if self.listens && !mem::replace(&mut self.is_receiving, true) {
-            let listener = self.listener.as_raw_fd();
-            self.receive_from(listener, Group::Clients, Operation::ReceiveFromClients)?;
-        }
-        while let Some(key) = self.ended.pop() {
-            match flows.get(key) {
-                Some(flow) => {
-                    let socket = flow.socket.as_raw_fd();
-                    self.receive_from(socket, Group::Servers, Operation::ReceiveFromServer(key))?;
-                }
-                None => drop(self.closing.remove(&key)),
+    fn resume(&mut self, sockets: &impl Sockets) -> io::Result<()> {
+        // Those that found no buffer first, and the others in order, so that clients that send much do not delay others.
+        let [mut first, mut others] = [&mut self.without_buffer, &mut self.ended].map(mem::take);
+        for id in first.drain(..).chain(others.drain(..)) {
+            if let Some(socket) = sockets.get(id) {
+                self.receive_from(id, socket)?;
             }
         }
+        (self.without_buffer, self.ended) = (first, others);
         Ok(())
     }
 
     /// Takes all completions.
-    ///
-    /// # Errors
-    /// Receiving from clients failed.
-    fn reap(&mut self) -> io::Result<()> {
+    fn reap(&mut self) {
         while let Some(completion) = self.ring.ring.next() {
             match Operation::from_user_data(completion.user_data) {
-                Some(Operation::ReceiveFromClients) => self.on_clients(completion)?,
-                Some(Operation::ReceiveFromServer(key)) => self.on_server(key, completion),
-                Some(Operation::Send(place)) => self.results.set(place, completion.result),
-                None => {}
+                Operation::Receive(id) => self.on_received(id, completion),
+                Operation::Send(place) => self.results.set(place, completion.result),
             }
         }
-        Ok(())
     }
 
-    fn on_clients(&mut self, completion: Completion) -> io::Result<()> {
+    fn on_received(&mut self, id: SocketId, completion: Completion) {
         if !completion.more() {
-            self.is_receiving = false;
+            let is_empty = completion.errno() == Some(libc::ENOBUFS) && !self.has_arrived(id);
+            match is_empty {
+                true => self.without_buffer.push(id),
+                false => self.ended.push(id),
+            }
             self.ring.ring.count_rearm();
         }
-        match completion.errno() {
-            // The slot follows when the batch is received.
-            None => self.on_message(Received::OfClient(0), Group::Clients, completion),
-            Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR) => {}
-            Some(errno) => return Err(io::Error::from_raw_os_error(errno)),
-        }
-        Ok(())
-    }
-
-    fn on_server(&mut self, key: Key, completion: Completion) {
-        if !completion.more() {
-            self.ended.push(key);
-            self.ring.ring.count_rearm();
-        }
-        let cause = match completion.errno() {
+        let message = match completion.errno() {
             None => {
-                let message = Received::OfServer(key, 0);
-                return self.on_message(message, Group::Servers, completion);
+                let Some(buffer) = completion.buffer() else {
+                    return;
+                };
+                let filled = Filled {
+                    group: Group::of(id),
+                    buffer,
+                    length: usize::try_from(completion.result).unwrap_or(0),
+                };
+                self.ring.memory.messages.take(filled);
+                Ok(filled)
             }
             Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR | libc::ECANCELED) => return,
             // An error of an earlier datagram is reported once.
-            Some(libc::ECONNREFUSED) => DropCause::Refused,
-            Some(_) => DropCause::Unreachable,
+            Some(errno) => Err(errno),
         };
-        self.arrived.push((Received::Failed(key, cause), None));
+        self.arrived.push((id, message));
     }
 
-    fn on_message(&mut self, message: Received, group: Group, completion: Completion) {
-        if let Some(buffer) = completion.buffer() {
-            let filled = Filled {
-                group,
-                buffer,
-                length: usize::try_from(completion.result).unwrap_or(0),
-            };
-            self.ring.memory.messages.take(filled);
-            self.arrived.push((message, Some(filled)));
+    /// Ends the receive of a socket: what it has taken from the socket has arrived then.
+    ///
+    /// # Errors
+    /// As io_uring_enter(2).
+    fn end_receive(&mut self, id: SocketId) -> io::Result<()> {
+        let has_ended = |of: &mut Vec<SocketId>| {
+            let place = of.iter().position(|other| *other == id);
+            place.map(|place| of.remove(place)).is_some()
+        };
+        let deadline = monotonic_ns().saturating_add(CLOSE);
+        let mut is_cancelled = false;
+        while !has_ended(&mut self.ended) && !has_ended(&mut self.without_buffer) {
+            if !mem::replace(&mut is_cancelled, true) {
+                let receive = Operation::Receive(id).user_data();
+                self.ring.ring.cancel_one(receive)?;
+            } else if monotonic_ns() >= deadline {
+                break;
+            }
+            self.ring.ring.submit_and_wait(1, CLOSE)?;
+            self.reap();
         }
+        Ok(())
     }
 }
 
 impl Backend for Uring {
-    type Socket = UdpSocket;
     type Slots = Messages;
 
-    fn new(listener: UdpSocket, wake: &EventFd) -> io::Result<Self> {
-        // A receive of a socket that does not wait would end when no datagram is queued.
-        listener.set_nonblocking(false)?;
+    fn new(wake: &EventFd) -> io::Result<Self> {
         let files = [-1, wake.as_fd().as_raw_fd()];
         let settings = UringSettings::default();
         let ring = Ring::new_disabled(&settings, SUBMISSIONS, COMPLETIONS, &files)?;
         let memory = Memory {
             messages: Messages::new(&ring)?,
             shape: Shape::new()?,
-            queues: [QueuedDepartures::new(), QueuedDepartures::new()],
+            queues: [Queue::new(), Queue::new()],
         };
         Ok(Self {
             ring: RingWithMemory::new(ring, memory),
-            is_v6: listener.local_addr()?.is_ipv6(),
-            listener,
-            listens: false,
-            is_receiving: false,
             left: 0,
             arrived: Vec::new(),
             ended: Vec::new(),
-            closing: BTreeMap::new(),
+            without_buffer: Vec::new(),
             results: Results::default(),
             transmitter: Transmitter::new(64),
+            discarded: Arrivals::new(16),
             failure: None,
         })
     }
 
     fn start(&mut self) -> io::Result<()> {
-        // A pause is shorter than the slack.
-        timer_slack::tighten()?;
         self.ring.ring.enable()
     }
 
-    fn listener(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
+    fn open(&mut self, id: SocketId, socket: &Socket) -> io::Result<()> {
+        // A receive of a socket that does not wait would end when no datagram is queued.
+        socket.socket().set_nonblocking(false)?;
+        self.receive_from(id, socket)
     }
 
-    fn descriptor(socket: &UdpSocket) -> BorrowedFd<'_> {
-        socket.as_fd()
-    }
-
-    fn open(&mut self, key: Key, socket: UdpSocket) -> io::Result<UdpSocket> {
-        socket.set_nonblocking(false)?;
-        let operation = Operation::ReceiveFromServer(key);
-        self.receive_from(socket.as_raw_fd(), Group::Servers, operation)?;
-        Ok(socket)
-    }
-
-    /// The socket stays open until its receive has ended.
-    fn close(&mut self, key: Key, socket: UdpSocket) {
-        let receive = Operation::ReceiveFromServer(key).user_data();
-        if let Err(error) = self.ring.ring.cancel_one(receive) {
+    fn close(&mut self, id: SocketId, socket: Socket) -> Left {
+        if let Err(error) = self.end_receive(id) {
             self.failure.get_or_insert(error);
         }
-        self.closing.insert(key, socket);
+        let messages = &mut self.ring.memory.messages;
+        let mut datagrams = 0;
+        self.arrived.retain(|(of, message)| {
+            if *of == id
+                && let Ok(filled) = message
+            {
+                datagrams += messages.discard(*filled) as u64;
+            }
+            *of != id
+        });
+        let mut left = discard(socket, &mut self.discarded);
+        left.datagrams += datagrams;
+        left
     }
 
-    fn receive_clients(&mut self) {
-        self.listens = true;
+    fn receive_again(&mut self, _id: SocketId, _sockets: &mut impl Sockets) {}
+
+    fn has_arrived(&self, id: SocketId) -> bool {
+        self.arrived.iter().any(|(of, _)| *of == id)
     }
 
-    fn wait(&mut self, deadline: u64, flows: &mut FlowTable<UdpSocket>) -> io::Result<bool> {
+    fn wait(&mut self, deadline: u64, sockets: &mut impl Sockets) -> io::Result<bool> {
         if let Some(error) = self.failure.take() {
             return Err(error);
         }
         self.transmitter.start_pass();
         self.left = BATCHES;
-        self.resume(flows)?;
+        self.resume(sockets)?;
         self.ring.ring.arm_wake()?;
         // A batch or a wake-up may have arrived while the previous batch was sent.
         if self.arrived.is_empty() {
@@ -313,7 +289,7 @@ impl Backend for Uring {
                 false => deadline,
             };
             self.ring.ring.wait(deadline)?;
-            self.reap()?;
+            self.reap();
         }
         Ok(self.ring.ring.was_woken())
     }
@@ -324,44 +300,30 @@ impl Backend for Uring {
         if let more @ 1.. = COLLECTED.saturating_sub(self.arrived.len()) {
             let pause = pause.as_nanos() as u64;
             self.ring.ring.submit_and_wait(more, pause)?;
-            self.reap()?;
+            self.reap();
         }
         Ok(())
     }
 
-    fn receive(
-        &mut self,
-        _flows: &mut FlowTable<UdpSocket>,
-        batch: &mut Vec<Received>,
-    ) -> io::Result<bool> {
+    fn receive(&mut self, _sockets: &mut impl Sockets, batch: &mut Vec<Received>) -> bool {
         if self.arrived.is_empty() || self.left == 0 {
-            return Ok(false);
+            return false;
         }
         self.left -= 1;
         let messages = &mut self.ring.memory.messages;
-        for (message, filled) in self.arrived.drain(..) {
-            batch.push(match (message, filled) {
-                (Received::OfClient(_), Some(filled)) => Received::OfClient(messages.add(filled)),
-                (Received::OfServer(key, _), Some(filled)) => {
-                    Received::OfServer(key, messages.add(filled))
-                }
-                (message, _) => message,
-            });
-        }
-        Ok(true)
+        batch.extend(self.arrived.drain(..).map(|(socket, message)| Received {
+            socket,
+            message: message.map(|filled| messages.add(filled)),
+        }));
+        true
     }
 
     fn slots(&mut self) -> (&Messages, &mut Transmitter) {
         (&self.ring.memory.messages, &mut self.transmitter)
     }
 
-    fn send(
-        &mut self,
-        flows: &FlowTable<UdpSocket>,
-        to_servers: &mut Sends,
-        to_clients: &mut Sends,
-    ) -> io::Result<()> {
-        self.send_all(flows, to_servers, to_clients)
+    fn send(&mut self, sockets: &impl Sockets, batch: &mut [Sends; 2]) -> io::Result<()> {
+        self.send_all(sockets, batch)
     }
 
     fn release(&mut self) {
@@ -380,27 +342,21 @@ impl Leak for Memory {
 #[cfg(test)]
 mod tests {
     use super::super::Slots;
+    use super::super::tests::Listener;
     use super::*;
-    use crate::proxy::slab::Slab;
-    use crate::sys::clock::monotonic_ns;
+    use crate::proxy::slab::Key;
     use crate::sys::datagrams::{connect, listen};
     use crate::uring::available;
 
     #[test]
     fn completion_identifies_its_operation() {
-        let mut slab = Slab::new();
-        for place in 0..3 {
-            let key = slab.insert(Ok::<_, ()>).unwrap();
-            for operation in [
-                Operation::ReceiveFromClients,
-                Operation::ReceiveFromServer(key),
-                Operation::Send(place),
-            ] {
-                let user_data = operation.user_data();
-                assert_eq!(Operation::from_user_data(user_data), Some(operation));
+        for place in [0, 1, MOST_SENDS] {
+            let flow = SocketId::of_flow(Key::from_number(place));
+            let receives = [SocketId::LISTENER, flow].map(Operation::Receive);
+            for operation in receives.into_iter().chain([Operation::Send(place)]) {
+                assert_eq!(Operation::from_user_data(operation.user_data()), operation);
             }
         }
-        assert_eq!(Operation::from_user_data(u64::MAX), None);
     }
 
     #[test]
@@ -413,10 +369,10 @@ mod tests {
         const MESSAGES: u32 = 200;
         let listener = listen("127.0.0.1:0".parse().unwrap(), false, false).unwrap();
         let sender = connect(listener.local_addr().unwrap()).unwrap();
-        let mut backend = Uring::new(listener, &EventFd::new().unwrap()).unwrap();
+        let mut backend = Uring::new(&EventFd::new().unwrap()).unwrap();
         backend.start().unwrap();
-        backend.receive_clients();
-        let mut flows = FlowTable::new(1);
+        let mut sockets = Listener(listener.into());
+        backend.open(SocketId::LISTENER, &sockets.0).unwrap();
         let mut batch = Vec::new();
         let mut next = 0;
         for round in 1..=20 {
@@ -425,12 +381,10 @@ mod tests {
             }
             while next < round * MESSAGES {
                 let deadline = monotonic_ns() + 10_000_000_000;
-                backend.wait(deadline, &mut flows).unwrap();
-                assert!(backend.receive(&mut flows, &mut batch).unwrap());
+                backend.wait(deadline, &mut sockets).unwrap();
+                assert!(backend.receive(&mut sockets, &mut batch));
                 for part in batch.drain(..) {
-                    let Received::OfClient(slot) = part else {
-                        panic!("{part:?}");
-                    };
+                    let slot = part.message.unwrap();
                     let arrival = backend.slots().0.arrival(slot).unwrap();
                     assert_eq!(arrival.bytes, next.to_ne_bytes());
                     assert_eq!(arrival.source, Some(sender.local_addr().unwrap()));

@@ -69,7 +69,9 @@ impl Axis {
         let (low, high) = (low.max(-LARGEST), high.min(LARGEST));
         let high = if high > low { high } else { low + 1.0 };
         let step = step(high - low);
-        let (first, last) = ((low / step).floor(), (high / step).ceil());
+        // An end that rounding errors put just beyond a tick is at that tick.
+        let first = (low / step + 1e-9).floor();
+        let last = (high / step - 1e-9).ceil().max(first + 1.0);
         let count = (last - first).clamp(1.0, 2.0 * MOST_TICKS) as usize;
         let ticks = (0..=count).map(|n| (first + n as f64) * step);
         Self {
@@ -264,6 +266,8 @@ mod tests {
     fn ticks_are_round() {
         let zero = Axis::from_zero("rate", "MB/s", [412.0].into_iter());
         assert_eq!(labels(&zero), ["0", "100", "200", "300", "400", "500"]);
+        let beyond = Axis::linear("load", String::new(), 180.0, 200.0 * 1.1);
+        assert_eq!(labels(&beyond).last(), Some(&"220"));
         let small = Axis::from_zero("loss", "%", [0.031].into_iter());
         assert_eq!(labels(&small)[..3], ["0", "0.01", "0.02"]);
         let negative = Axis::from_zero("missing", "datagrams", [-3.0, 4.0].into_iter());

@@ -36,7 +36,7 @@ pub(in super::super) struct Bars {
     pub(in super::super) title: String,
     pub(in super::super) how: String,
     pub(in super::super) x: Axis,
-    /// What the rows are.
+    /// The noun of a row.
     pub(in super::super) rows: &'static str,
     /// Where bars begin: 0, or 1 for ratios.
     pub(in super::super) origin: f64,

@@ -124,12 +124,12 @@ impl<'b> Canvas<'_, 'b> {
             let half = label.chars().count() as i32 * CHAR as i32 / 2;
             // A label that would cover the one before it is left out.
             if at - half > end {
-                self.text(&label, (at, bottom + 10), HPos::Center, VPos::Top)?;
+                self.text(&label, (at, bottom + 16), HPos::Center, VPos::Top)?;
                 end = at + half + CHAR as i32;
             }
         }
         let (right, _) = self.pixel(x_high, y_low);
-        let (title, below) = (self.x.short_title(), bottom + 50);
+        let (title, below) = (self.x.short_title(), bottom + 54);
         self.text(&title, (right, below), HPos::Right, VPos::Top)
     }
 

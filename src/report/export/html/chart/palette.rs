@@ -131,7 +131,7 @@ impl Series {
     }
 }
 
-/// Removes what has no colour and marker of its own from `all`, and returns a sentence about that, or an empty text.
+/// Removes the items of `all` without a colour and marker of their own. Returns a sentence about them, or an empty text.
 pub(in super::super) fn keep_distinct<T>(
     all: &mut Vec<T>,
     series: impl Fn(&T) -> Series,

@@ -164,6 +164,7 @@ fn figures_of_any_size_fit() {
         ..Summary::default()
     };
     let most = Traffic {
+        is_unknown: false,
         packets: u64::MAX,
         bytes: u64::MAX,
     };

@@ -1,5 +1,6 @@
 use super::*;
 use crate::udp::plan::tests::small_plan;
+use crate::udp::receive::socket::ReceiverSocket;
 
 #[test]
 fn a_batch_is_truncated_to_whole_messages() {

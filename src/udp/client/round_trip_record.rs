@@ -1,33 +1,33 @@
 //! The record of a round-trip run, computed from the outcome of the requester and of the responder.
 
-use super::requester::{Outcome, TIMEOUT};
+use super::settings::Setup;
 use crate::dates;
 use crate::sys::clock::WallClock;
 use crate::sys::socket::Buffers;
-use crate::udp::client::settings::Setup;
+use crate::udp::plan::SpinChoice;
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::result::RoundTrip;
 use crate::udp::result::{self, Clock, Effective, Ended, IntervalRows, Measured, RunInputs};
+use crate::udp::round_trip::requester::{Outcome, TIMEOUT};
 use crate::udp::send::outcome::SenderOutcome;
-use crate::udp::send::spin::SpinChoice;
 use crate::udp::wire::control::Welcome;
 use crate::udp::wire::results::{Done, StreamReceived, StreamSent};
 
 /// The other end.
 #[derive(Debug, Default)]
-pub struct OtherEnd {
+pub(super) struct OtherEnd {
     /// Its last message; `None` if it is an echo server or was lost.
-    pub done: Option<Done>,
+    pub(super) done: Option<Done>,
     /// Its counts.
-    pub received: Option<StreamReceived>,
+    pub(super) received: Option<StreamReceived>,
     /// Its welcome; `None` if it is an echo server.
-    pub welcome: Option<Welcome>,
+    pub(super) welcome: Option<Welcome>,
     /// This host's address, as the other end sees it.
-    pub client_ip: Option<String>,
+    pub(super) client_ip: Option<String>,
 }
 
 /// The record of a run.
-pub fn record(
+pub(super) fn record(
     (plan, setup): (&Plan, &Setup),
     wall: &WallClock,
     (outcome, buffers): (Outcome, Buffers),
@@ -121,6 +121,8 @@ fn sender(outcome: Outcome, sent: StreamSent) -> SenderOutcome {
         bytes: sent.bytes,
         not_sent: sent.not_sent,
         too_long: outcome.too_long,
+        // All requests that are due are sent, however late.
+        unsent: Some(0),
         segments: 1,
         preemptions: outcome.preemptions,
         cpu: outcome.cpu,
