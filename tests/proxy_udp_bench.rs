@@ -222,6 +222,10 @@ fn options_without_an_effect_on_datagrams_are_usage_errors() {
         ("--scenario udp --mb 1", "--mb"),
         ("--scenario udp --connections 4", "--connections"),
         ("--scenario udp --timeout 1s", "--timeout"),
+        (
+            "--scenario udp --via 127.0.0.1:9 --origin 127.0.0.1:9 --server-pid 4194305",
+            "no process 4194305",
+        ),
         ("--scenario udp --load-threads 2", "--load-threads"),
         ("--scenario udp --forwarding copy,splice", "--forwarding"),
         (

@@ -25,6 +25,9 @@ use crate::sys::usage::CpuTime;
 /// Longest sleep between two checks for a cancellation.
 const CANCELLED: Duration = Duration::from_millis(100);
 
+/// Time in which the threads of an open loop wake before it starts, in ns: without it their first requests would be late.
+const LEAD: u64 = 1_000_000;
+
 /// How a path is loaded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
@@ -47,6 +50,14 @@ pub enum Load {
 }
 
 impl Load {
+    /// Time between the command to the threads and the start of the measurement, in ns.
+    fn lead_ns(self) -> u64 {
+        match self {
+            Self::Requests { rate: Some(_), .. } => LEAD,
+            _ => 0,
+        }
+    }
+
     fn connections(self) -> usize {
         match self {
             Self::Requests { connections, .. } => connections,
@@ -177,7 +188,7 @@ pub fn run(
         };
         // One start for all threads, so that they take turns.
         let at = start.filter(|_| !only_warmup).map(|start| match start {
-            Start::Now => monotonic_ns(),
+            Start::Now => monotonic_ns() + load.lead_ns(),
             Start::At(at) => at.max(monotonic_ns()),
         });
         for (_, go) in &started {
@@ -306,14 +317,18 @@ fn requests(
     if let Some(Started { at, now, .. }) = start {
         stats = RequestStats::default();
         worker.publish_from(now);
-        let end = at.saturating_add(extent.duration.as_nanos() as u64);
+        let duration = extent.duration.as_nanos() as u64;
         let mut schedule = match load {
             Load::Requests {
                 rate: Some(rate),
                 phase,
                 ..
-            } => Schedule::open(at, end, Pace { rate, phase }, turn),
-            _ => Schedule::closed(end),
+            } => {
+                let end = at.saturating_add(duration);
+                Schedule::open(at, end, Pace { rate, phase }, turn)
+            }
+            // A thread that wakes late has no less time.
+            _ => Schedule::closed(now.saturating_add(duration)),
         };
         worker.run(&mut schedule, &mut stats, gate.cancel)?;
     }

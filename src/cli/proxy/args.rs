@@ -40,7 +40,8 @@ const AFTER: &str = "\
 Without a subcommand, bench proxy measures what a proxy costs. It starts an origin server, a proxy and a load generator as \
 processes on loopback; --via and --origin use running ones instead. It measures the direct and the proxied path interleaved.
 
-Options shown with ,... take several values. Each one is measured and compared with the first.";
+Options shown with ,... take several values. Each one is measured and compared with the first. An option without effect on the \
+scenarios is refused.";
 
 /// The proxy that is started for a measurement.
 #[derive(Debug, Args)]
@@ -125,8 +126,8 @@ pub(super) struct Load {
     /// Processes of the running proxy, to report the CPU time of them and their children
     #[arg(long, value_name = "PID,...", value_parser = list(parse_whole::<u32>), requires = "via", help_heading = "Network")]
     pub(super) server_pid: Option<List<u32>>,
-    /// Destination that the running proxy refuses, for scenarios blocked and udp; for udp an address of this host, if possible: only
-    /// there are datagrams seen that the proxy lets through
+    /// Destination that the running proxy refuses, for scenarios blocked and udp. Scenario udp sees datagrams that pass if it is an unused
+    /// address and port of this host
     #[arg(
         long,
         value_name = "HOST:PORT",

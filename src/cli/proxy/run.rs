@@ -22,7 +22,7 @@ use crate::protocol::{Destination, Host, Kind, User};
 use crate::report::model::MOST_RUNS;
 use crate::report::store::partial::Partial;
 use crate::sys::endpoint::Endpoint;
-use crate::sys::rlimit;
+use crate::sys::{rlimit, usage};
 
 /// The destination that a started proxy refuses: a documentation address (RFC 5737).
 const BLOCKED: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -179,16 +179,7 @@ pub(super) fn prepare(args: &Load, proxied: bool) -> Result<Prepared, CliError> 
             "a proxy cannot be asked for {origin}; name a server by ADDR:PORT, or a running proxy with --via and --protocol forward"
         )));
     }
-    if let Some(process) = args
-        .server_pid
-        .iter()
-        .flat_map(|list| list.iter())
-        .find(|&&process| crate::sys::usage::of_process(process).is_none())
-    {
-        return Err(CliError::usage(format!(
-            "no process {process}; look up the proxy's with pidof and name it with --server-pid"
-        )));
-    }
+    check_processes(args)?;
     // A connection is a file descriptor.
     let _ = rlimit::raise_open_files();
     Ok(Prepared {
@@ -196,6 +187,17 @@ pub(super) fn prepare(args: &Load, proxied: bool) -> Result<Prepared, CliError> 
         left_out,
         user,
     })
+}
+
+/// Checks that the processes of `--server-pid` exist.
+pub(super) fn check_processes(args: &Load) -> Result<(), CliError> {
+    let mut processes = args.server_pid.iter().flat_map(|list| list.iter());
+    match processes.find(|&&process| usage::of_process(process).is_none()) {
+        Some(process) => Err(CliError::usage(format!(
+            "no process {process}; look up the proxy's with pidof and name it with --server-pid"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Measures as `args` request, after `start` started the missing processes. Without `proxied` only the direct path.

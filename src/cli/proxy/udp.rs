@@ -15,7 +15,7 @@ use super::args::{Load, ProxyArgs, RequestProtocolArg};
 use super::child::Child;
 use super::credentials;
 use super::output::Output;
-use super::run::{NO_BLOCKED, Setting, name, settings};
+use super::run::{NO_BLOCKED, Setting, check_processes, name, settings};
 use crate::api::udp_server::UdpServer;
 use crate::cli::error::CliError;
 use crate::cli::interrupt;
@@ -100,6 +100,7 @@ fn check(args: &Load) -> Result<(), CliError> {
         return Err(CliError::usage(sentence));
     }
     args.given.check(&scenarios)?;
+    check_processes(args)?;
     let origin = args.origin.as_ref().and_then(Endpoint::ip);
     let relay_header = match args.protocols().contains(&RequestProtocolArg::Socks5) {
         true if origin.is_some_and(|origin| origin.is_ipv6()) => V6_HEADER,
@@ -279,7 +280,8 @@ fn running(args: &Load, user: Option<&User>, at: &Endpoint) -> Result<Vec<Route>
     for protocol in protocols {
         routes.push(route(protocol, None));
         if let (RequestProtocolArg::Socks5, Some(blocked)) = (protocol, &args.blocked) {
-            routes.push(route(protocol, Some(Blocked::named(blocked.clone()))));
+            let blocked = Blocked::named(blocked.clone(), address.ip());
+            routes.push(route(protocol, Some(blocked)));
         }
     }
     Ok(routes)

@@ -67,9 +67,12 @@ impl Blocked {
         })
     }
 
-    /// A destination that a running relay refuses. Its datagrams are received if it is an unused address of this host.
-    pub(super) fn named(destination: Destination) -> Self {
+    /// A destination that the running relay `via` refuses. Its datagrams are received if it is an unused address of this host.
+    pub(super) fn named(destination: Destination, via: IpAddr) -> Self {
         let sink = match &destination.host {
+            Host::Ip(ip) if ip.is_loopback() && !via.is_loopback() => {
+                Err("it is a loopback address, and the relay may be on another host".to_owned())
+            }
             Host::Ip(ip) => {
                 bound(SocketAddr::new(*ip, destination.port)).map_err(|error| error.to_string())
             }
