@@ -1,5 +1,6 @@
 //! `bench merge`: saved runs of several hosts as one.
 
+mod ahead;
 mod load;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -151,10 +152,9 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
     let mut merges: BTreeMap<Key, (usize, Merge, Vec<MissingRank>)> = BTreeMap::new();
     let (origins, names) = (origins(paths)?, names(paths));
     let mut seen = HashMap::new();
-    for (number, path) in paths.iter().enumerate() {
-        let (record, folder) = record(path)?;
-        let histograms = histograms(path, folder.as_deref())?;
-        let empty = RunHistograms::default();
+    let empty = RunHistograms::default();
+    ahead::read(paths, record, |number, record| {
+        let ((record, histograms), path) = (record?, &paths[number]);
         let mut absent: HashSet<Key> = merges.keys().cloned().collect();
         for (at, (key, run)) in keyed(record.runs).enumerate() {
             absent.remove(&key);
@@ -196,7 +196,8 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
                 missing.push(lacks(number, path));
             }
         }
-    }
+        Ok(())
+    })?;
     let mut merged: Vec<_> = merges.into_values().collect();
     merged.sort_by_key(|(place, ..)| *place);
     let size = paths.len() as u64;
@@ -244,9 +245,9 @@ fn origins(paths: &[PathBuf]) -> Result<BTreeMap<Key, u64>, CliError> {
     Ok(origins)
 }
 
-fn record(path: &Path) -> Result<(UdpRecord, Option<PathBuf>), CliError> {
+fn record(path: &Path) -> Result<(UdpRecord, Histograms), CliError> {
     match saved::read_runs(path).map_err(CliError::runtime)? {
-        (Saved::Udp(record), folder) => Ok((record, folder)),
+        (Saved::Udp(record), folder) => Ok((record, histograms(path, folder.as_deref())?)),
         (other, _) => Err(CliError::Runtime(format!(
             "{} is a record of kind '{}', and bench merge merges runs of bench udp or of bench proxy load",
             path.display(),
@@ -256,10 +257,9 @@ fn record(path: &Path) -> Result<(UdpRecord, Option<PathBuf>), CliError> {
 }
 
 /// The histograms of the runs of a record, by number of the run.
-fn histograms(
-    path: &Path,
-    folder: Option<&Path>,
-) -> Result<BTreeMap<usize, RunHistograms>, CliError> {
+type Histograms = BTreeMap<usize, RunHistograms>;
+
+fn histograms(path: &Path, folder: Option<&Path>) -> Result<Histograms, CliError> {
     let read = folder.map(histograms::read).transpose();
     let read = read.map_err(|error| {
         let file = histograms::NAME;

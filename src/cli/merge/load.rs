@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::Histograms;
 use crate::cli::error::CliError;
 use crate::cli::exports::Exports;
 use crate::cli::proxy::record::record_of;
@@ -13,6 +14,7 @@ use crate::load::merge::{Merge, RankResult, wall_start};
 use crate::load::result::{Measured, Run};
 use crate::report::export::text::Text;
 use crate::report::export::{Document, Exporter};
+use crate::report::model::ProxyRecord;
 use crate::report::store::histograms::{LATENESS, RunHistograms};
 use crate::report::store::saved::{self, Saved};
 use crate::sys::clock;
@@ -62,20 +64,9 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
     let mut merges: BTreeMap<Key, Place> = BTreeMap::new();
     let names = super::names(paths);
     let mut seen = HashMap::new();
-    for (number, path) in paths.iter().enumerate() {
-        let (record, folder) = match saved::read_runs(path).map_err(CliError::runtime)? {
-            (Saved::Proxy(record), folder) => (record, folder),
-            (other, _) => {
-                return Err(CliError::Runtime(format!(
-                    "{} is a record of kind '{}' and {} one of bench proxy load; merge runs of one command",
-                    path.display(),
-                    other.kind(),
-                    paths[0].display()
-                )));
-            }
-        };
-        let histograms = super::histograms(path, folder.as_deref())?;
-        let empty = RunHistograms::default();
+    let empty = RunHistograms::default();
+    super::ahead::read(paths, record, |number, record| {
+        let ((record, histograms), path) = (record?, &paths[number]);
         let mut absent: HashSet<Key> = merges.keys().cloned().collect();
         for (at, (key, run)) in keyed(record.runs).enumerate() {
             absent.remove(&key);
@@ -117,7 +108,8 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
                 missing.push(super::lacks(number, path));
             }
         }
-    }
+        Ok(())
+    })?;
     let mut merged: Vec<Place> = merges.into_values().collect();
     merged.sort_by_key(|(place, ..)| *place);
     let size = paths.len() as u64;
@@ -125,6 +117,17 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
     Ok(finished
         .map(|(_, merge, missing)| merge.finish(size, missing))
         .collect())
+}
+
+fn record(path: &Path) -> Result<(ProxyRecord, Histograms), CliError> {
+    match saved::read_runs(path).map_err(CliError::runtime)? {
+        (Saved::Proxy(record), folder) => Ok((record, super::histograms(path, folder.as_deref())?)),
+        (other, _) => Err(CliError::Runtime(format!(
+            "{} is a record of kind '{}' and the first one of bench proxy load; merge runs of one command",
+            path.display(),
+            other.kind()
+        ))),
+    }
 }
 
 /// The runs of a record with their keys.
