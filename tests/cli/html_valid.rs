@@ -73,7 +73,7 @@ fn every_kind_of_page_and_picture_is_valid() {
     };
     let server = Serve::start(&[]);
     let both = format!("udp --to {} --bidir --packets 300", server.address);
-    let many = "udp --packets 300 --repeat 2 --warmup 1ms --batch 1,2,3,4,5,6,7,8,9,10";
+    let many = "udp --packets 300 --repeat 2 --warmup 1ms --batch 1,2,3,4,5,6,7,8,9,10 --cpus free";
     let paced = "udp --pps 2000 --duration 300ms --interval 50ms";
     let settings = "udp --duration 100ms --interval 20ms --warmup 1ms --batch 16,64 --repeat 6";
     let kinds = [

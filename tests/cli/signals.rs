@@ -213,6 +213,8 @@ fn a_killed_command_leaves_every_complete_run() {
         "10",
         "--repeat",
         "10000",
+        "--cpus",
+        "free",
         "-q",
         "--out",
         &out,

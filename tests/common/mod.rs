@@ -20,12 +20,14 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Once;
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use wirebench::sys::rlimit;
 
 /// Longer than any step takes on a slow, busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -130,6 +132,11 @@ impl Running {
 
     /// Reads only so many lines of its output, then closes the pipe.
     pub(crate) fn read_for(mut command: Command, lines: usize) -> Self {
+        // Tests that run at once share the files of this process, and many systems start with 1024.
+        static FILES: Once = Once::new();
+        FILES.call_once(|| {
+            let _ = rlimit::raise_open_files();
+        });
         let mut child = command
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())

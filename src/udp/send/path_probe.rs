@@ -70,7 +70,12 @@ impl PathProbe<'_> {
     /// # Errors
     /// As setsockopt(2) and recv(2): errors that make the socket useless.
     pub fn explore(&self, datagram: usize) -> io::Result<ProbeOutcome> {
-        self.blocking(|| self.compare(datagram.max(self.relay.len() + HEADER)))
+        self.explore_within(LIMIT + 4 * self.round_trip, datagram)
+    }
+
+    /// Like [`Self::explore`], with this time without any pong.
+    fn explore_within(&self, limit: Duration, datagram: usize) -> io::Result<ProbeOutcome> {
+        self.blocking(|| self.compare(limit, datagram.max(self.relay.len() + HEADER)))
     }
 
     /// The longest datagram that arrives, in bytes and below `datagram`, by bisection.
@@ -120,13 +125,12 @@ impl PathProbe<'_> {
         found
     }
 
-    fn compare(&self, datagram: usize) -> io::Result<ProbeOutcome> {
-        let limit = LIMIT + 4 * self.round_trip;
-        let began = Instant::now();
+    fn compare(&self, limit: Duration, datagram: usize) -> io::Result<ProbeOutcome> {
+        let mut deadline = Instant::now() + limit;
         let mut asked: Vec<Instant> = Vec::new();
         let mut tally = Tally::default();
         let mut pause = PAUSE;
-        while began.elapsed() < limit && !self.stop.load(Ordering::Relaxed) {
+        while Instant::now() < deadline && !self.stop.load(Ordering::Relaxed) {
             let number = asked.len() as u64;
             asked.push(Instant::now());
             if !self.ping(2 * number + 1, datagram) {
@@ -140,6 +144,10 @@ impl PathProbe<'_> {
             while let Some(number) = self.pong(until)? {
                 if let Some(outcome) = tally.on_pong(number) {
                     return Ok(outcome);
+                }
+                // A busy server answers, but late.
+                if tally.short < ENOUGH {
+                    deadline = Instant::now() + limit;
                 }
                 let pair = usize::try_from(number / 2).unwrap_or(usize::MAX);
                 if let Some(asked) = asked.get(pair) {
@@ -238,6 +246,16 @@ mod tests {
 
     /// Runs `with` a probe whose peer replies to pings of at most `longest` bytes.
     fn probed<T>(longest: usize, stop: bool, with: impl FnOnce(&PathProbe<'_>) -> T) -> T {
+        probed_late(Duration::ZERO, longest, stop, with)
+    }
+
+    /// Like [`probed`], with a time before each reply.
+    fn probed_late<T>(
+        late: Duration,
+        longest: usize,
+        stop: bool,
+        with: impl FnOnce(&PathProbe<'_>) -> T,
+    ) -> T {
         let far = UdpSocket::bind("127.0.0.1:0").unwrap();
         let near = UdpSocket::bind("127.0.0.1:0").unwrap();
         near.connect(far.local_addr().unwrap()).unwrap();
@@ -249,6 +267,7 @@ mod tests {
                 }
                 let header = Header::decode(&bytes[..length]).unwrap();
                 if length <= longest {
+                    thread::sleep(late);
                     let pong = Header::bare(Kind::Pong, header.token, header.sequence).encode();
                     far.send_to(&pong, from).unwrap();
                 }
@@ -276,6 +295,15 @@ mod tests {
             let outcome = probed(longest, false, |probe| probe.explore(1_432).unwrap());
             assert_eq!(outcome, expected);
         }
+    }
+
+    #[test]
+    fn late_replies_prolong_the_probe() {
+        let (late, limit) = (Duration::from_millis(30), Duration::from_millis(200));
+        let outcome = probed_late(late, 1_000, false, |probe| {
+            probe.explore_within(limit, 1_432).unwrap()
+        });
+        assert_eq!(outcome, ProbeOutcome::BlackHole);
     }
 
     #[test]
