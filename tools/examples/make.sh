@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the examples in results/examples anew: one comparison of `bench udp` and one of `bench proxy`, each with its record,
+# Measures the examples in results/examples again: one comparison of `bench udp` and one of `bench proxy`, each with its record,
 # page and picture. Needs a quiet machine and about three minutes after the build.
 #
 # ROUNDS (default 10) and SECONDS_EACH (default 1) make it longer or shorter; BENCH selects another `bench` than the release build.

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use super::column::{Cell, Column};
 use super::columns::{RUN_NUMBER, UDP_RUN, UDP_SETTING};
+use super::rate::Rate;
 use crate::report::compare::proxy::notes;
 use crate::report::compare::records::RecordComparison;
 use crate::report::figures::{figure, percent, times};
@@ -55,7 +56,7 @@ impl Detail {
 pub(super) fn udp_table(record: &UdpRecord) -> Table {
     match (&record.comparison[..], &record.runs[..]) {
         ([], [run]) => {
-            let figures = if is_round_trips(&record.runs) {
+            let figures = if Rate::of_run(run) == Rate::RoundTrips {
                 TRIP_RUNS.to_vec()
             } else if run.explained.is_some() || run.stages.is_some() {
                 [UDP_RUNS, UDP_EXPLAINED].concat()
@@ -65,10 +66,9 @@ pub(super) fn udp_table(record: &UdpRecord) -> Table {
             table(UDP_RUN, &figures, std::slice::from_ref(run))
         }
         ([], runs) => {
-            let figures = if is_round_trips(runs) {
-                TRIP_REPEATS
-            } else {
-                UDP_REPEATS
+            let figures = match Rate::of_runs(runs) {
+                Rate::RoundTrips => TRIP_REPEATS,
+                Rate::Goodput => UDP_REPEATS,
             };
             table(UDP_RUN, figures, runs).numbered()
         }
@@ -78,14 +78,11 @@ pub(super) fn udp_table(record: &UdpRecord) -> Table {
 
 /// The table of compared settings.
 pub(super) fn udp_settings(settings: &[ComparedSetting]) -> Table {
-    let trips = !settings.is_empty() && settings.iter().all(|of| of.mode == "round-trip");
-    let figures = if trips { TRIP_SETTINGS } else { UDP_SETTINGS };
+    let figures = match Rate::of_settings(settings) {
+        Rate::RoundTrips => TRIP_SETTINGS,
+        Rate::Goodput => UDP_SETTINGS,
+    };
     table(UDP_SETTING, figures, settings)
-}
-
-/// Whether there are only round trips, which have no goodput.
-fn is_round_trips(runs: &[Run]) -> bool {
-    !runs.is_empty() && runs.iter().all(|run| run.round_trip.is_some())
 }
 
 /// The notes on the runs of a record, each once for its setting.
@@ -148,15 +145,10 @@ const ABSENT: [&str; 4] = [
 ];
 
 fn spread(runs: &[Run]) -> Option<String> {
+    let rate = Rate::of_runs(runs);
+    let (name, unit) = (rate.name(), rate.unit());
     let complete = runs.iter().filter(|run| run.complete);
-    let (name, unit) = match is_round_trips(runs) {
-        true => ("round trips", "round trips/s"),
-        false => ("goodput", "KB/s"),
-    };
-    let rates = complete.filter_map(|run| match run.round_trip {
-        Some(_) => run.packets_per_s,
-        None => run.kb_per_s,
-    });
+    let rates = complete.filter_map(|run| Rate::of_run(run).value(run));
     let spread = Spread::of(rates)?;
     Some(format!(
         "{name}: median {} {unit} ({} to {}) of {} complete runs",

@@ -22,6 +22,7 @@ pub mod metrics;
 mod observed;
 pub mod packets;
 pub mod ranks;
+mod rate;
 pub mod text;
 
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! The latency of each size of a mix. It is recorded apart from [`accounting`](super::accounting), so that runs of one size do not pay.
+//! The latency of each size of a mix. It is recorded apart from [`accounting`](super::accounting), so that runs of one size have no cost.
 
 use crate::stats::latency::Latency;
 use crate::sys::cmsg::Message;

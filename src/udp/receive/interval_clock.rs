@@ -1,4 +1,4 @@
-//! When an interval of a stream ends and the next one begins.
+//! The clock of a stream's intervals.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

@@ -16,8 +16,8 @@ pub struct PreparedReceivers {
 }
 
 impl PreparedReceivers {
-    /// Creates a socket of the address family of `local` for each stream. The receivers are pinned to `cpus`, and `shared` is
-    /// true of the streams whose sender is pinned to the same CPU.
+    /// Creates a socket of the address family of `local` for each stream. The receivers are pinned to `cpus`. `shared` returns
+    /// whether the sender of a stream is pinned to the same CPU.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -55,7 +55,7 @@ impl PreparedReceivers {
             .enumerate()
             .map(|(stream, socket)| ReceiverSocket::new(socket, plan, shared(stream), front))
             .collect::<Result<_, _>>()?;
-        // The sender has one window, and reuses its zero-copy pages by it: the smallest holds for every stream.
+        // The sender has one window, and reuses its zero-copy pages by it: the smallest applies to every stream.
         let window = sockets.iter().filter_map(|socket| socket.window).min();
         sockets.iter_mut().for_each(|socket| socket.window = window);
         let effective = sockets

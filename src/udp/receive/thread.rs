@@ -74,7 +74,7 @@ impl EventSink {
     }
 }
 
-/// A receiver that waits for its engine.
+/// A receiver without its engine.
 struct ConfiguredReceiver<'a> {
     sink: &'a EventSink,
     config: ReceiverConfig,

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_trouble_has_no_warnings() {
+    fn an_undisturbed_run_has_no_warnings() {
         assert_eq!(warnings(&paced(1_000.0, 20_000)), [""; 0]);
         assert_eq!(warnings(&Run::default()), [""; 0]);
     }

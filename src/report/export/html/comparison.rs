@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::iter;
 
 use super::chart::{Axis, Bar, Bars, Chart, Lines, Series, Whisker};
-use super::over_time::Rate;
 use super::percentiles::percentiles;
 use super::units::rate_unit;
 use super::{escape::Escaped, over_time, page, table};
 use crate::report::compare::records::RecordComparison;
 use crate::report::export::columns::PROXY_SETTING;
 use crate::report::export::headline::{self, PROXY_SETTINGS, comparison_notes};
+use crate::report::export::rate::Rate;
 use crate::report::figures::{figure, ratio_with_interval};
 use crate::report::model::{Curve, proxy, udp};
 use crate::stats::ratio::{Ratio, Verdict};
@@ -47,12 +47,12 @@ impl Setting {
         curve: Option<Curve>,
         intervals: Vec<Interval>,
     ) -> Self {
-        let trips = of.mode == "round-trip";
+        let rate = Rate::of_setting(of);
         let ratios = of.ratios.map(|ratios| {
             vec![
-                match trips {
-                    true => ("Round trips", ratios.packets_per_s),
-                    false => ("Goodput", ratios.kb_per_s),
+                match rate {
+                    Rate::RoundTrips => ("Round trips", rate.ratio(ratios)),
+                    Rate::Goodput => ("Goodput", rate.ratio(ratios)),
                 },
                 ("CPU time per datagram", ratios.cpu_s_per_million),
                 ("99 % latency", ratios.latency_p99_ns),
@@ -61,13 +61,13 @@ impl Setting {
         Self {
             name: of.setting.clone(),
             group: String::new(),
-            rate: if trips { of.packets_per_s } else { of.kb_per_s },
-            rate_name: if trips { "round trips" } else { "goodput" },
-            rate_unit: if trips { "round trips/s" } else { "KB/s" },
+            rate: rate.spread(of),
+            rate_name: rate.name(),
+            rate_unit: rate.unit(),
             ratios: ratios.unwrap_or_default(),
             curve,
             intervals,
-            interval_rate: Rate::of(trips),
+            interval_rate: rate,
         }
     }
 

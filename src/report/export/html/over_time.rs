@@ -2,32 +2,11 @@
 
 use super::chart::{Axis, Band, Line, Lines, Series, keep_distinct};
 use super::units::rate_unit;
+use crate::report::export::rate::Rate;
 use crate::udp::result::{Interval, Run};
 use crate::units::grouped;
 
-/// The rate of an interval.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Rate {
-    Goodput,
-    RoundTrips,
-}
-
 impl Rate {
-    /// The rate of round trips, or of other runs.
-    pub(super) fn of(trips: bool) -> Self {
-        match trips {
-            true => Self::RoundTrips,
-            false => Self::Goodput,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Goodput => "goodput",
-            Self::RoundTrips => "round trips",
-        }
-    }
-
     fn title(self) -> &'static str {
         match self {
             Self::Goodput => "Goodput over time",
@@ -47,7 +26,7 @@ impl Rate {
     }
 
     /// KB, or responses, a second.
-    fn value(self, row: &Interval) -> f64 {
+    fn of_interval(self, row: &Interval) -> f64 {
         match self {
             Self::Goodput => row.kb_per_s,
             Self::RoundTrips => row.packets as f64 / row.seconds,
@@ -55,7 +34,7 @@ impl Rate {
     }
 
     /// The unit of an axis, and its size.
-    fn unit(self, rates: impl Iterator<Item = f64>) -> (&'static str, f64) {
+    pub(super) fn axis_unit(self, rates: impl Iterator<Item = f64>) -> (&'static str, f64) {
         match self {
             Self::Goodput => rate_unit(rates),
             Self::RoundTrips => ("round trips/s", 1.0),
@@ -147,10 +126,10 @@ pub(super) fn rate(run: &Run) -> Option<Lines> {
     if run.intervals.is_empty() {
         return None;
     }
-    let rate = Rate::of(run.round_trip.is_some());
+    let rate = Rate::of_run(run);
     let rows = whole(&run.intervals);
-    let rates = || rows.iter().map(|row| rate.value(row));
-    let (unit, scale) = rate.unit(rates());
+    let rates = || rows.iter().map(|row| rate.of_interval(row));
+    let (unit, scale) = rate.axis_unit(rates());
     Some(Lines {
         title: rate.title().into(),
         how: over_time(rate.how(), run),
@@ -161,7 +140,7 @@ pub(super) fn rate(run: &Run) -> Option<Lines> {
             series: Series(0),
             name: rate.name().into(),
             points: steps(&rows, |row| {
-                Some(rate.value(row) / scale).filter(|rate| rate.is_finite())
+                Some(rate.of_interval(row) / scale).filter(|rate| rate.is_finite())
             }),
             is_envelope: false,
         }],
@@ -215,8 +194,9 @@ pub(super) fn settings(rate: Rate, all: &[Intervals<'_>]) -> Vec<Lines> {
         });
         lines.collect::<Vec<_>>()
     };
-    let (unit, scale) = rate.unit(all_rows().map(|row| rate.value(row)));
-    let value = |row: &Interval| Some(rate.value(row) / scale).filter(|rate| rate.is_finite());
+    let (unit, scale) = rate.axis_unit(all_rows().map(|row| rate.of_interval(row)));
+    let value =
+        |row: &Interval| Some(rate.of_interval(row) / scale).filter(|rate| rate.is_finite());
     let which = format!(
         "Of each setting, the complete run with the median {}.",
         rate.name()

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use super::chart::{Axis, Bar, Bars, Chart, Line, Lines, Series};
 use super::comparison::{self, Setting};
 use super::percentiles::percentiles;
-use super::units::rate_unit;
 use super::{over_time, page, table};
 use crate::report::export::headline::{self, udp_notes};
+use crate::report::export::rate::Rate;
 use crate::report::export::{losses as loss_causes, observed};
 use crate::report::figures::{figure, percent};
 use crate::report::model::{Curve, Distributed, UdpRecord, typical};
@@ -80,24 +80,13 @@ fn settings(record: &UdpRecord) -> Vec<Setting> {
 }
 
 fn repeats(runs: &[Run]) -> Lines {
-    // Round trips have no goodput.
-    let trips = runs.iter().all(|run| run.round_trip.is_some());
-    let (name, title) = match trips {
-        true => ("round trips", "Round trips of each run"),
-        false => ("goodput", "Goodput of each run"),
+    let rate = Rate::of_runs(runs);
+    let (name, title) = match rate {
+        Rate::RoundTrips => (rate.name(), "Round trips of each run"),
+        Rate::Goodput => (rate.name(), "Goodput of each run"),
     };
-    let (unit, scale) = match trips {
-        true => ("round trips/s", 1.0),
-        false => rate_unit(runs.iter().filter_map(|run| run.kb_per_s)),
-    };
-    let rate = |run: &Run| {
-        if trips {
-            run.packets_per_s
-        } else {
-            run.kb_per_s
-        }
-    };
-    let known = |run: &Run| rate(run).map(|rate| rate / scale);
+    let (unit, scale) = rate.axis_unit(runs.iter().filter_map(|run| rate.value(run)));
+    let known = |run: &Run| rate.value(run).map(|rate| rate / scale);
     let steps = runs.iter().enumerate().flat_map(|(number, run)| {
         let at = number as f64;
         [

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::layout::{INDENT, fill, known, list, sentence, time};
 use super::repeats;
 use crate::report::compare::udp::compared_latency;
+use crate::report::export::rate::Rate;
 use crate::report::figures::{figure, plain, ratio_with_interval, times};
 use crate::report::model::udp::{ComparedSetting, Ratios};
 use crate::stats::ratio::{FEWEST, Interval, Ratio, Verdict};
@@ -75,11 +76,7 @@ pub(super) fn comparison(settings: &[ComparedSetting], out: &mut impl Write) -> 
         out,
         [
             "setting",
-            if is_round_trip(settings) {
-                "trips/s"
-            } else {
-                "KB/s"
-            },
+            Rate::of_settings(settings).short_unit(),
             "%",
             "(95 % interval)",
             "%",
@@ -100,17 +97,13 @@ fn setting(compared: &ComparedSetting, out: &mut impl Write) -> io::Result<()> {
         sentence(out, "", &name)?;
         name.clear();
     }
-    let trips = compared.mode == "round-trip";
-    let spread = match trips {
-        true => compared.packets_per_s,
-        false => compared.kb_per_s,
-    };
-    let ratio_of = |of: Ratios| match trips {
-        true => of.packets_per_s,
-        false => of.kb_per_s,
-    };
+    let rate = Rate::of_setting(compared);
+    let spread = rate.spread(compared);
     let width = spread.map(|of| (of.max - of.min) / of.median * 100.0);
-    let ratio = match (&compared.base, compared.ratios.and_then(ratio_of)) {
+    let ratio = match (
+        &compared.base,
+        compared.ratios.and_then(|of| rate.ratio(of)),
+    ) {
         (None, _) => "base".to_owned(),
         (Some(_), Some(ratio)) => ratio_with_interval(ratio),
         (Some(_), None) => "-".to_owned(),
@@ -139,11 +132,6 @@ fn setting(compared: &ComparedSetting, out: &mut impl Write) -> io::Result<()> {
     sentence(out, "  ! ", &incomplete)
 }
 
-/// Whether the settings are of round trips, which have no KB/s.
-fn is_round_trip(settings: &[ComparedSetting]) -> bool {
-    settings.iter().all(|of| of.mode == "round-trip")
-}
-
 fn line(out: &mut impl Write, cells: [&str; 8]) -> io::Result<()> {
     let [name, rate, spread, ratio, lost, cpu, p50, p99] = cells;
     let row =
@@ -161,7 +149,7 @@ fn verdicts(settings: &[ComparedSetting], out: &mut impl Write) -> io::Result<()
     ];
     let sizes = |of: &ComparedSetting| (of.requested.chunk, of.requested.traffic.sizes.clone());
     let first = settings.first().map(sizes);
-    if is_round_trip(settings) {
+    if Rate::of_settings(settings) == Rate::RoundTrips {
         figures[0] = ("trips/s", |of| of.packets_per_s);
     } else if settings.iter().any(|of| Some(sizes(of)) != first) {
         figures.insert(1, ("packets/s", |of| of.packets_per_s));

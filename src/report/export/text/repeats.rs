@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::layout::{known, list, sentence, time};
+use crate::report::export::rate::Rate;
 use crate::report::figures::figure;
 use crate::stats::spread::Spread;
 use crate::udp::result::Run;
@@ -14,11 +15,7 @@ pub(super) fn repeats(runs: &[Run], out: &mut impl Write) -> io::Result<()> {
         out,
         "                                                     CPU s per million packets"
     )?;
-    let rate = if is_round_trip(runs) {
-        "trips/s"
-    } else {
-        "KB/s"
-    };
+    let rate = Rate::of_runs(runs).short_unit();
     writeln!(
         out,
         "{:>3}  {:<6} {:>13} {:>11} {:>9} {:>9} {:>10} {:>10}",
@@ -30,25 +27,13 @@ pub(super) fn repeats(runs: &[Run], out: &mut impl Write) -> io::Result<()> {
     spread(runs, out)
 }
 
-/// Whether the runs are of round trips, which have no KB/s.
-fn is_round_trip(runs: &[Run]) -> bool {
-    runs.iter().all(|run| run.round_trip.is_some())
-}
-
-fn rate_of(run: &Run) -> Option<f64> {
-    match run.round_trip {
-        Some(_) => run.packets_per_s,
-        None => run.kb_per_s,
-    }
-}
-
 fn row(number: usize, run: &Run, out: &mut impl Write) -> io::Result<()> {
     let figures = run.latency_ns.unwrap_or_default();
     writeln!(
         out,
         "{number:>3}  {:<6} {:>13} {:>11} {:>9} {:>9} {:>10} {:>10}{}",
         run.engine,
-        known(rate_of(run)),
+        known(Rate::of_run(run).value(run)),
         lost(run),
         time(figures.p50),
         time(figures.p99),
@@ -73,13 +58,9 @@ pub(super) fn lost(run: &Run) -> String {
 
 fn spread(runs: &[Run], out: &mut impl Write) -> io::Result<()> {
     let engine = runs.first().map_or("", |run| &run.engine);
-    let rate = if is_round_trip(runs) {
-        "trips/s"
-    } else {
-        "KB/s"
-    };
+    let rate = Rate::of_runs(runs).short_unit();
     let complete = runs.iter().filter(|run| run.complete);
-    let Some(spread) = Spread::of(complete.filter_map(rate_of)) else {
+    let Some(spread) = Spread::of(complete.filter_map(|run| Rate::of_run(run).value(run))) else {
         return writeln!(out, "{rate} {engine}: -, no run is complete");
     };
     let parts = [

@@ -4,8 +4,9 @@
 //! ms, so exact deadlines use a timerfd. Interest in writability is registered only while the send buffer is full;
 //! permanent interest would cause a wake-up per datagram.
 //!
-//! [`MioRx`] receives and [`MioTx`] sends; a [`SharedSocket`] receives on an event loop with other sockets. A [`SendMethod`] passes slots to the socket and frees them: [`CopySend`],
-//! [`StampedSend`] (kernel timestamps), [`SpliceSend`] or [`ZeroCopySend`] (`MSG_ZEROCOPY`).
+//! [`MioRx`] receives and [`MioTx`] sends; a [`SharedSocket`] receives on an event loop with other sockets. A [`SendMethod`] passes
+//! slots to the socket and frees them: [`CopySend`], [`StampedSend`] (kernel timestamps), [`SpliceSend`] or [`ZeroCopySend`]
+//! (`MSG_ZEROCOPY`).
 
 mod copy;
 mod rx;
