@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::association::Association;
 use super::control_loop::{Event, SessionError};
@@ -20,6 +21,8 @@ use crate::udp::result::{Ended, IntervalRows, Measured};
 use crate::udp::round_trip::record::{OtherEnd, record};
 use crate::udp::round_trip::requester::{self, Config, Outcome, Requester};
 use crate::udp::round_trip::unanswered::unanswered;
+use crate::udp::send::path_probe::PathProbe;
+use crate::udp::send::task;
 use crate::udp::wire::control::{Finish, Reply, Request, StreamOffer};
 use crate::udp::wire::results::StreamSent;
 
@@ -169,6 +172,17 @@ impl<O: Observer> Session<'_, O> {
         opening::open(&mut self.control_loop, &mut flows)
             .map_err(|error| error.within(self.plan.traffic.ip.ttl))?;
         let [flow] = flows;
+        let path_note = task::path_note(
+            self.plan,
+            &PathProbe {
+                socket: &flow.socket,
+                token: flow.token,
+                relay: &flow.relay,
+                round_trip: self.control_loop.round_trip(),
+                stop: &AtomicBool::new(false),
+                is_of_requests: true,
+            },
+        )?;
         let wall = WallClock::now();
         self.observer.begun();
         let config = config(self.plan, self.setup, &flow);
@@ -192,14 +206,16 @@ impl<O: Observer> Session<'_, O> {
         other.client_ip = Some(self.welcome.client_ip.clone());
         other.welcome = Some(self.welcome);
         let outcome = *progress.outcome.unwrap_or_default();
-        Ok(vec![record(
+        let mut measured = record(
             (self.plan, self.setup),
             &wall,
             (outcome, buffers),
             progress.intervals,
             ended,
             other,
-        )])
+        );
+        measured.run.effective.path_note = path_note;
+        Ok(vec![measured])
     }
 
     /// Runs until the server has sent its counts.

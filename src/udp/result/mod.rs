@@ -20,6 +20,7 @@ mod run;
 mod settings;
 pub mod stages;
 mod streams;
+mod tail;
 mod traffic;
 mod warnings;
 

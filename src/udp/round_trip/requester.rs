@@ -23,6 +23,7 @@ use crate::udp::receive::Notify;
 use crate::udp::receive::accounting::{Foreign, Latencies};
 use crate::udp::receive::intervals::CompletedInterval;
 use crate::udp::relay_header::RelayHeader;
+use crate::udp::send::path_probe::AMONG_REQUESTS;
 use crate::udp::send::spin::SpinChoice;
 use crate::udp::setup::{DEFAULT_BUFFER, SetupError};
 use crate::udp::wire::header::{HEADER, Header, HeaderError, Kind};
@@ -433,6 +434,10 @@ impl<'a, C: Channel> Run<'a, C> {
         };
         if header.token != self.config.token {
             return foreign.token += 1;
+        }
+        if header.sequence >= AMONG_REQUESTS && !self.config.is_echo {
+            // A late answer of the path probe.
+            return;
         }
         let kind = match self.config.is_echo {
             true => Kind::Ping,

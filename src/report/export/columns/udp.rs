@@ -128,6 +128,8 @@ columns! {
         "stage_receiver_p99_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p99);
         "via" [""] "relay that all datagrams went through; empty on a direct path" => run.requested.via.as_ref();
         "latency_by_size" [""] "median and 99 % latency in ns of each size of a mix, by message bytes; empty without a mix" => by_size::cell(&run.latency_by_size);
+        "clock_drift_error_ns" ["ns"] "half-width of the error bar of `clock_drift_ns`; empty if unknown" => run.effective.clock.drift_error_ns;
+        "clock_drift_error_ppm" ["ppm"] "half-width of the error bar of `clock_drift_ppm`; empty if unknown" => run.effective.clock.drift_error_ppm;
     }
 }
 
