@@ -3,12 +3,15 @@
 //! A result is a claim of another program. This host knows what it sent or received itself, and how long the session has lasted. A
 //! result that contradicts them is refused as a whole: a number that is impossible casts doubt on those beside it.
 
+use std::net::SocketAddr;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::stats::latency::Latency;
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::accounting::Latencies;
+use crate::udp::result::Ended;
 use crate::udp::wire::header::HEADER;
 use crate::udp::wire::results::{Done, Interval, SenderResult, StreamReceived, StreamSent};
 
@@ -32,6 +35,13 @@ pub struct Known<'a> {
     pub offset: Option<(i64, u64)>,
     /// Whether the run reached its end; otherwise sends may be uncounted.
     pub is_complete: bool,
+}
+
+/// The end of a run with an impossible result.
+pub(super) fn impossible(server: SocketAddr, what: &str) -> Ended {
+    Ended::Failed(format!(
+        "the server at {server} sent an impossible result: {what}; its figures are not used"
+    ))
 }
 
 /// Why a result is impossible: the object of a sentence.
@@ -176,6 +186,21 @@ impl Known<'_> {
         require(sized <= unique, || {
             format!("latencies of {sized} datagrams by size, of {unique}")
         })
+    }
+
+    /// The counts of the server's responder.
+    ///
+    /// # Errors
+    /// What is impossible.
+    pub fn answered(&self, received: Option<&StreamReceived>, done: Option<&Done>) -> Checked {
+        if let Some(received) = received {
+            self.counters("requests", &[received.unique, received.drops])?;
+        }
+        let Some(done) = done else {
+            return Ok(());
+        };
+        self.cpu(done.user_s, done.system_s)?;
+        self.counters("counters of its responder", &done.stats)
     }
 
     fn stream(&self, sent: StreamSent, stream: &StreamReceived) -> Checked {

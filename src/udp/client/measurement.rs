@@ -1,11 +1,10 @@
 //! The measurement: from the start of the senders to the last result of both sides.
 
 use std::io;
-use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::check::Known;
+use super::check::{Known, impossible};
 use super::clock_flow::{ClockEstimate, ClockFlow};
 use super::control_loop::{Event, SessionError};
 use super::error::relay_lost;
@@ -360,10 +359,4 @@ impl<O: Observer> Session<'_, O> {
         }
         self.add_local_result(directions);
     }
-}
-
-fn impossible(server: SocketAddr, what: &str) -> Ended {
-    Ended::Failed(format!(
-        "the server at {server} sent an impossible result: {what}; its figures are not used"
-    ))
 }

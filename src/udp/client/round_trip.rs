@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::association::Association;
+use super::check::{Known, impossible};
 use super::control_loop::{Event, SessionError};
 use super::error::relay_lost;
 use super::opening::{self, Flow};
 use super::session::Session;
 use super::{Cancel, Observer, RunError, Setup};
-use crate::sys::clock::WallClock;
+use crate::sys::clock::{WallClock, monotonic_ns};
 use crate::udp::control::connection::ConnectionError;
 use crate::udp::placement;
 use crate::udp::plan::traffic::IpFields;
@@ -183,7 +184,7 @@ impl<O: Observer> Session<'_, O> {
                 is_of_requests: true,
             },
         )?;
-        let wall = WallClock::now();
+        let (wall, begun) = (WallClock::now(), monotonic_ns());
         self.observer.begun();
         let config = config(self.plan, self.setup, &flow);
         let requester = Requester::start(config, flow.socket, self.control_loop.notify());
@@ -202,6 +203,16 @@ impl<O: Observer> Session<'_, O> {
         }
         if let Some(requester) = self.control_loop.requester.take() {
             progress.close(&requester, self.observer);
+        }
+        let known = Known {
+            plan: self.plan,
+            session: (begun, monotonic_ns()),
+            offset: None,
+            is_complete: ended == Ended::Complete,
+        };
+        if let Err(what) = known.answered(other.received.as_ref(), other.done.as_ref()) {
+            (other.received, other.done) = (None, None);
+            ended = impossible(server, &what);
         }
         other.client_ip = Some(self.welcome.client_ip.clone());
         other.welcome = Some(self.welcome);

@@ -43,7 +43,7 @@ columns! {
         "reordered" [""] "first arrivals with a lower sequence number than an earlier one (RFC 4737)" => received(run, |of| of.reordered);
         "late" [""] "arrivals behind the sequence window: counted as lost, and nowhere else" => received(run, |of| of.late);
         "foreign" [""] "datagrams that belong to no stream of this run" => received(run, |of| of.foreign);
-        "lost_packets" [""] "`sent_packets` - `unique`: the sum of the next three. Empty if the receiver was lost before its last report; the received counts are empty if it never reported" => lost(run, |of| of.packets);
+        "lost_packets" [""] "`sent_packets` - `unique`: the sum of the next three. Empty if either end was lost before its last report; the received counts are empty if the receiver never reported" => lost(run, |of| of.packets);
         "lost_not_sent" [""] "rejected for good by the sender's kernel" => lost(run, |of| of.not_sent);
         "lost_receiver_socket" [""] "dropped at the receive socket because its buffer was full" => lost(run, |of| of.receiver_socket);
         "lost_elsewhere" [""] "lost anywhere else" => lost(run, |of| of.elsewhere);
