@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::stdout;
 use crate::report::export::json;
 use crate::report::export::json_stream::Line;
+use crate::report::figures::plain;
 use crate::report::model::SCHEMA;
 
 /// Why a command failed.
@@ -76,10 +77,15 @@ impl From<io::Error> for CliError {
     }
 }
 
-/// Prints a line to stderr. A closed stderr is ignored.
+/// Prints a line to stderr, without control characters: some sentences have texts of another host, which must not control the terminal.
+/// A closed stderr is ignored.
 pub(super) fn print_line(sentence: &str) {
     // One write, because other threads print too.
-    let _ = io::stderr().write_all(format!("bench: {sentence}\n").as_bytes());
+    let _ = io::stderr().write_all(line(sentence).as_bytes());
+}
+
+fn line(sentence: &str) -> String {
+    format!("bench: {}\n", plain(sentence))
 }
 
 fn print(sentence: &str, code: u8) -> ExitCode {
@@ -236,6 +242,13 @@ fn print_json(message: &str, exit: i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_text_of_another_host_controls_the_terminal() {
+        let escape = line("the run is incomplete: \x1b[2J\u{9b}1mnonsense\r");
+        assert_eq!(escape, "bench: the run is incomplete: ?[2J?1mnonsense?\n");
+        assert_eq!(line("one\nbench: two"), "bench: one?bench: two\n");
+    }
 
     #[test]
     fn json_on_stdout_is_detected_in_the_arguments() {

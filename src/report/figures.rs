@@ -51,7 +51,7 @@ pub(super) fn times(ratio: f64) -> String {
 }
 
 /// `text` with every control character replaced, as some texts come from the other host.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.replace(char::is_control, "?")
 }
 

@@ -422,3 +422,27 @@ fn a_run_without_losses_has_no_causes_and_a_plain_run_no_explanation() {
     assert_eq!(explained["sender"]["device"], "lo");
     assert_eq!(explained["receiver"]["device"], "lo");
 }
+
+/// Both ends send datagrams over loopback to measure the cost of stamps, which a firewall may drop too.
+#[test]
+fn dropped_datagrams_of_the_stamp_trial_are_no_losses() {
+    let Some(lab) = Routed::start() else { return };
+    let chain = "nft add chain inet t input { type filter hook input priority 0 ; }";
+    let rule =
+        format!("nft add rule inet t input meta l4proto udp meta length > 1000 {TENTH} drop");
+    for words in ["nft add table inet t", chain, &rule] {
+        if !is_possible(lab.server(words)) {
+            return;
+        }
+    }
+    let done = lab.finish(V4, "--bidir --explain --gso off --pps 10000 --packets 2000");
+    let record: Value = serde_json::from_str(&done.done().stdout).unwrap();
+    let run = &record["runs"][0];
+    let lost = number(run, "lost.packets");
+    assert_explained(run, &[("receiver_firewall", lost)], 0);
+    let dropped = lab.counted('s')[0];
+    assert!(
+        dropped > lost + 50,
+        "{dropped} {lost}: no datagram of a trial was dropped"
+    );
+}

@@ -482,3 +482,68 @@ fn no_explanation_of_a_server_breaks_the_client() {
         assert_eq!(sum("between"), 0);
     }
 }
+
+#[test]
+fn an_impossible_result_is_refused_as_a_whole() {
+    let stream = |change: fn(&mut StreamReceived)| {
+        let mut stream = StreamReceived {
+            unique: 5,
+            bytes: 5_000,
+            next: 5,
+            ..StreamReceived::default()
+        };
+        change(&mut stream);
+        Reply::Stream(stream)
+    };
+    let row = Interval {
+        seconds: -1.0,
+        packets: 5,
+        ..Interval::default()
+    };
+    let counts = vec![(1_000, 70_000_000_000_000_000)];
+    let latencies = Reply::Counts {
+        of: Histogram::Latency,
+        counts,
+    };
+    for replies in [
+        vec![stream(|of| (of.unique, of.bytes) = (6, 6_000))],
+        vec![stream(|of| of.unique = u64::MAX)],
+        vec![stream(|of| of.bytes = 0)],
+        vec![stream(|of| of.duplicates = u64::MAX)],
+        vec![stream(|of| of.last_received = Some(1 << 63))],
+        vec![latencies, stream(|_| ())],
+        vec![Reply::Interval(row), stream(|_| ())],
+    ] {
+        let last = Reply::Done(Box::default());
+        let (finished, results) = answering("--quiet", [replies, vec![last]].concat());
+        finished.failed(3, &["incomplete", "sent an impossible result: "]);
+        let run = results.run();
+        assert_eq!(
+            (&run["complete"], &run["ended"]),
+            (&false.into(), &"failed".into())
+        );
+        assert_eq!(
+            (&run["sent"]["packets"], &run["sent"]["bytes"]),
+            (&5.into(), &5_000.into())
+        );
+        for counts in ["lost", "received"] {
+            let mut counts = run[counts].as_object().unwrap().values();
+            assert!(counts.all(serde_json::Value::is_null), "{run:#}");
+        }
+        assert!(
+            run["seconds"].is_null() && run["latency_ns"].is_null(),
+            "{run:#}"
+        );
+    }
+}
+
+#[test]
+fn no_text_of_a_server_controls_the_terminal() {
+    let done = Done {
+        reason: Some("\u{1b}[2Jnonsense\nbench: all is well".to_owned()),
+        ..Done::default()
+    };
+    let (finished, _results) = answering("--quiet", vec![Reply::Done(Box::new(done))]);
+    let finished = finished.failed(3, &["incomplete", "?[2Jnonsense?bench: all is well"]);
+    assert!(!finished.stderr.contains('\u{1b}'), "{}", finished.stderr);
+}

@@ -232,3 +232,52 @@ fn no_icmp_error_costs_a_datagram(engine: Engine) {
         assert_eq!(number(&run, "lost.not_sent"), 0);
     }
 }
+
+/// A black hole: the router drops packets longer than 1300 B, without an ICMP error.
+fn black_hole(lab: &Routed) -> bool {
+    let chain = "nft add chain inet t f { type filter hook forward priority 0 ; }";
+    let rule = "nft add rule inet t f meta l4proto udp meta length > 1300 drop";
+    let steps = ["nft add table inet t", chain, rule].map(|words| lab.router(words));
+    let failed = steps.into_iter().find_map(Result::err);
+    failed
+        .inspect(|reason| println!("skipped: {reason}"))
+        .is_none()
+}
+
+#[test]
+fn round_trips_probe_the_path() {
+    let Some(lab) = Routed::start() else { return };
+    if !black_hole(&lab) {
+        return;
+    }
+    let options = "--round-trip --pps 100 --packets 20";
+    let failed = lab.finish(V4, &format!("{options} --chunk 1400"));
+    failed.failed(
+        3,
+        &["do not arrive while short ones do", "use --chunk 1240"],
+    );
+    let run = lab.run(V4, &format!("{options} --chunk 1240"));
+    assert_eq!(number(&run, "received.unique"), 20);
+    assert_eq!(number(&run, "round_trip.requests_received"), 20);
+    assert_eq!(number(&run, "received.foreign"), 0);
+}
+
+#[test]
+fn datagrams_that_stop_arriving_in_the_middle_are_a_warning() {
+    let Some(lab) = Routed::start() else { return };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let options = "--chunk 1400 --pps 500 --duration 1500ms --interval 100ms --no-save --json";
+    let mut running = lab.udp(V4, &format!("{options} {path}"));
+    running.first_row();
+    if !black_hole(&lab) {
+        return;
+    }
+    running.wait(PATIENCE).done();
+    let record: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let run = &record["runs"][0];
+    assert_identities(run);
+    assert!(number(run, "lost.packets") > 250, "{run:#}");
+    let warnings = run["warnings"].to_string();
+    assert!(warnings.contains("No datagram arrived after"), "{warnings}");
+}

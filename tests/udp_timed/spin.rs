@@ -150,3 +150,27 @@ fn auto_does_not_spin_under_a_quota_and_throttled_periods_are_counted(engine: En
     let warnings = run["warnings"].to_string();
     assert!(warnings.contains("quota"), "{warnings}");
 }
+
+#[test]
+fn a_quota_of_the_receiver_is_named_as_the_receivers() {
+    let Some(quota) = Quota::new("receiver") else {
+        return;
+    };
+    let mut server = quota.bench("serve --bind 127.0.0.1:0 --no-save");
+    let to = server.listening().to_string();
+    let options = format!("udp --to {to} --no-save --json - --unpaced --duration 600ms");
+    let run = only_run(crate::common::start(options.split(' ')));
+    assert!(
+        number(&run, "cpu.receiver_throttled_periods") > 0,
+        "{run:#}"
+    );
+    let warnings = run["warnings"].to_string();
+    assert!(
+        warnings.contains("quota of the receiver's control group"),
+        "{warnings}"
+    );
+    assert!(
+        run["cpu"]["sender_throttled_periods"].is_null()
+            || number(&run, "cpu.sender_throttled_periods") == 0
+    );
+}

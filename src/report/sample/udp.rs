@@ -298,7 +298,9 @@ fn effective() -> Effective {
             offset_ns: Some(-1_234_567),
             error_ns: Some(850),
             drift_ns: Some(42),
+            drift_error_ns: Some(900),
             drift_ppm: Some(0.9),
+            drift_error_ppm: Some(19.0),
             note: Some("Only 3 exchanges were answered.".into()),
         },
     }
@@ -429,6 +431,8 @@ fn cpu() -> Cpu {
         sender_preemptions: Some(21),
         sender_throttled_periods: Some(22),
         sender_throttled_s: Some(0.5),
+        receiver_throttled_periods: Some(30),
+        receiver_throttled_s: Some(1.5),
     }
 }
 

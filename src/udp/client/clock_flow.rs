@@ -39,8 +39,12 @@ pub(super) struct ClockEstimate {
     pub(super) error_ns: u64,
     /// Change of the offset from the begin of the run to its end, in ns.
     pub(super) drift_ns: i64,
+    /// Largest distance of `drift_ns` from the truth, in ns.
+    pub(super) drift_error_ns: u64,
     /// Change of the offset per second, in parts per million; `None` for a run shorter than a second.
     pub(super) drift_ppm: Option<f64>,
+    /// Largest distance of `drift_ppm` from the truth.
+    pub(super) drift_error_ppm: Option<f64>,
 }
 
 pub(super) struct ClockFlow {
@@ -50,6 +54,10 @@ pub(super) struct ClockFlow {
     relay: RelayHeader,
     /// The number of the next ping.
     next: u64,
+    /// The number of the first ping after the run began.
+    begun: u64,
+    /// One above the highest number of a pong.
+    answered: u64,
     /// Number and stamp of each ping in flight.
     open: VecDeque<(u64, u64)>,
     exchanges: Vec<Exchange>,
@@ -76,6 +84,8 @@ impl ClockFlow {
             token,
             relay,
             next: 0,
+            begun: 0,
+            answered: 0,
             open: VecDeque::new(),
             exchanges: Vec::new(),
             burst: 0,
@@ -109,6 +119,12 @@ impl ClockFlow {
     /// Number of exchanges kept.
     pub(super) fn exchanges(&self) -> usize {
         self.exchanges.len()
+    }
+
+    /// Exchanges since [`Self::begin`] that were lost: a later ping was answered.
+    pub(super) fn lost(&self) -> u64 {
+        let lost = |number: u64| (self.begun..self.answered).contains(&number);
+        self.open.iter().filter(|(number, _)| lost(*number)).count() as u64
     }
 
     /// Sends a ping, if it is due.
@@ -173,6 +189,7 @@ impl ClockFlow {
         let Some((_, asked)) = self.open.remove(place) else {
             return;
         };
+        self.answered = self.answered.max(header.sequence.saturating_add(1));
         self.last_pong = Some(Instant::now());
         self.exchanges.push(Exchange {
             asked,
@@ -198,6 +215,7 @@ impl ClockFlow {
             return false;
         };
         self.set(now, model.at(now).ns);
+        self.begun = self.next;
         true
     }
 
@@ -228,14 +246,19 @@ impl ClockFlow {
             .flat_map(|(&(from, offset), until)| [(from, offset), (until, offset)])
             .map(|(at, offset)| model.error_of(at, offset))
             .max()?;
-        let drift_ns = model.at(end).ns.saturating_sub(model.at(begun).ns);
+        let (first, last) = (model.at(begun), model.at(end));
+        let drift_ns = last.ns.saturating_sub(first.ns);
+        let drift_error_ns = first.error_ns.saturating_add(last.error_ns);
         let seconds = end.saturating_sub(begun) as f64 / 1e9;
+        // In a shorter run the error of the drift is too large.
+        let ppm = |ns: f64| (seconds >= 1.0).then(|| ns / 1e3 / seconds);
         Some(ClockEstimate {
             offset_ns,
             error_ns,
             drift_ns,
-            // In a shorter run the error of the drift is too large.
-            drift_ppm: (seconds >= 1.0).then(|| drift_ns as f64 / 1e3 / seconds),
+            drift_error_ns,
+            drift_ppm: ppm(drift_ns as f64),
+            drift_error_ppm: ppm(drift_error_ns as f64),
         })
     }
 
@@ -309,6 +332,54 @@ mod tests {
         let estimate = flow.estimate(monotonic_ns()).unwrap();
         assert_eq!(estimate.offset_ns, used);
         assert!(used.abs_diff(ahead) <= estimate.error_ns, "{estimate:?}");
+    }
+
+    #[test]
+    fn a_ping_is_lost_once_a_later_one_of_the_run_is_answered() {
+        let (mut flow, server) = pair();
+        // The first is lost before the run, the third during it, and the fifth may be in flight.
+        for _ in 0..2 {
+            flow.ping();
+        }
+        server.recv(&mut [0; HEADER]).unwrap();
+        answer(&server, 0);
+        flow.read();
+        assert!(flow.begin());
+        for _ in 0..3 {
+            flow.ping();
+        }
+        server.recv(&mut [0; HEADER]).unwrap();
+        answer(&server, 0);
+        flow.read();
+        assert_eq!(flow.lost(), 1);
+    }
+
+    #[test]
+    fn a_delay_that_grows_is_within_the_error_of_the_drift() {
+        let (mut flow, _server) = pair();
+        let (start, step, count) = (1_000_000_000_000, 100_000_000, 100);
+        // The delay of the pings grows by 5 ms a second over 10 s, and the true drift is 0.
+        flow.exchanges = (0..=count)
+            .map(|number| {
+                let asked = start + number * step;
+                let arrived = asked + 100_000 + number * 500_000;
+                Exchange {
+                    asked,
+                    arrived,
+                    left: arrived,
+                    answered: arrived + 100_000,
+                }
+            })
+            .collect();
+        flow.used = vec![(start, 0)];
+        let estimate = flow.estimate(start + count * step).unwrap();
+        let (drift, error) = (estimate.drift_ns, estimate.drift_error_ns);
+        assert!(drift.unsigned_abs() <= error, "{estimate:?}");
+        let ppm = estimate.drift_ppm.zip(estimate.drift_error_ppm);
+        assert!(
+            ppm.is_some_and(|(ppm, error)| ppm.abs() <= error),
+            "{estimate:?}"
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::udp::setup::SetupError;
 #[derive(Debug, Error)]
 pub enum RunError {
     /// None of the addresses accepts a TCP connection.
-    #[error("cannot reach a server at {}; is `bench serve` running there, on that port?", reasons(.0))]
+    #[error("cannot reach a server at {}; {}", reasons(.0), advice(.0))]
     Unreachable(Vec<(SocketAddr, io::Error)>),
     /// The server refuses the session, or does not prove that it has the key.
     #[error("the server at {0} {1}")]
@@ -114,9 +114,41 @@ pub(super) fn relay_lost(proxy: SocketAddr) -> String {
     )
 }
 
+/// Advice about addresses that did not answer: a limit of this host is no fault of the server.
+fn advice(failed: &[(SocketAddr, io::Error)]) -> &'static str {
+    let is_local = |(_, error): &(SocketAddr, io::Error)| {
+        matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+    };
+    match failed.iter().any(is_local) {
+        true => {
+            "this host's limit of open files is too low: raise it (ulimit -n), or use fewer --streams"
+        }
+        false => "is `bench serve` running there, on that port?",
+    }
+}
+
 fn reasons(failed: &[(SocketAddr, io::Error)]) -> String {
     let each = failed
         .iter()
         .map(|(server, error)| format!("{server}: {error}"));
     each.collect::<Vec<_>>().join(", nor at ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_this_host_is_not_blamed_on_the_server() {
+        let of = |errno| {
+            let error = io::Error::from_raw_os_error(errno);
+            RunError::Unreachable(vec![(([127, 0, 0, 1], 5210).into(), error)]).to_string()
+        };
+        let limit = of(libc::EMFILE);
+        assert!(
+            limit.contains("ulimit -n") && !limit.contains("running there"),
+            "{limit}"
+        );
+        assert!(of(libc::ECONNREFUSED).ends_with("is `bench serve` running there, on that port?"));
+    }
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::clock_flow::ClockFlow;
+use super::check::{Known, impossible};
+use super::clock_flow::{ClockEstimate, ClockFlow};
 use super::control_loop::{Event, SessionError};
 use super::error::relay_lost;
 use super::results::DirectionResults;
@@ -52,6 +53,8 @@ impl<O: Observer> Session<'_, O> {
             ended: Ended::Complete,
             server: None,
             client: None,
+            impossible: None,
+            begun: monotonic_ns(),
             end: monotonic_ns(),
         };
         if let Err(error) = self.run_to_end(&mut directions) {
@@ -68,7 +71,42 @@ impl<O: Observer> Session<'_, O> {
             Some(clock) => clock.estimate(directions.end),
             None => None,
         };
+        self.check(&mut directions, estimate);
         self.assemble(directions, &wall, estimate)
+    }
+
+    /// What this host knows of the run.
+    fn known(&self, directions: &Directions, estimate: Option<ClockEstimate>) -> Known<'_> {
+        Known {
+            plan: self.plan,
+            session: (directions.begun, monotonic_ns()),
+            offset: match (self.clock, estimate) {
+                (ClockState::Same, _) => Some((0, 0)),
+                (ClockState::Estimated, Some(of)) => Some((of.offset_ns, of.error_ns)),
+                (ClockState::Estimated | ClockState::Unknown, _) => None,
+            },
+            is_complete: directions.ended == Ended::Complete,
+        }
+    }
+
+    /// Refuses a result of the server that contradicts what this host knows.
+    fn check(&mut self, directions: &mut Directions, estimate: Option<ClockEstimate>) {
+        let known = self.known(directions, estimate);
+        let sent = senders::counts(directions.senders.as_deref().unwrap_or_default());
+        let of_received = match directions.impossible.take() {
+            None => directions.forward.check_received(known, &sent),
+            Some(row) => Err(row),
+        };
+        let of_sent = directions.reverse.check_sent(known);
+        if of_received.is_err() {
+            directions.forward.refuse_received();
+        }
+        if of_sent.is_err() {
+            directions.reverse.refuse_sent();
+        }
+        if let (Err(what), _) | (_, Err(what)) = (of_received, of_sent) {
+            directions.ended = impossible(self.control_loop.server, &what);
+        }
     }
 
     /// Runs until the last result has arrived.
@@ -264,6 +302,13 @@ impl<O: Observer> Session<'_, O> {
                 Ok(())
             }
             reply => {
+                if let Reply::Interval(row) = &reply
+                    && let Err(what) = self.known(directions, None).interval(row)
+                {
+                    self.stop(directions, impossible(self.control_loop.server, &what));
+                    directions.impossible.get_or_insert(what);
+                    return Ok(());
+                }
                 directions.forward.add(reply, self.observer);
                 if let Some(done) = &directions.forward.done
                     && let Some(reason) = done.reason.clone()

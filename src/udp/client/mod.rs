@@ -6,6 +6,7 @@
 //! (the results of both sides). All of them wait in the `control_loop`, which replaces a lost connection (`reconnect`).
 
 mod association;
+pub mod check;
 mod clock_flow;
 mod control_loop;
 mod dial;

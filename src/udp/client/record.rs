@@ -1,7 +1,7 @@
 //! The record of each direction, from the results of both sides.
 
 use super::Observer;
-use super::clock_flow::ClockEstimate;
+use super::clock_flow::{ClockEstimate, ClockFlow};
 use super::results::DirectionResults;
 use super::session::{ClockState, Directions, Session};
 use crate::dates;
@@ -32,10 +32,12 @@ impl<O: Observer> Session<'_, O> {
             client,
             ..
         } = directions;
+        let clock = self.control_loop.clock.as_ref();
         let hosts = |sender: &Option<HostReport>, receiver: &Option<HostReport>| {
             self.explainer.as_ref().map(|_| Hosts {
                 sender: sender.clone(),
                 receiver: receiver.clone(),
+                lost_exchanges: clock.map_or(0, ClockFlow::lost),
             })
         };
         let clock = self.clock_record(estimate);
@@ -143,7 +145,9 @@ impl<O: Observer> Session<'_, O> {
                 offset_ns: Some(estimate.offset_ns),
                 error_ns: Some(estimate.error_ns),
                 drift_ns: Some(estimate.drift_ns),
+                drift_error_ns: Some(estimate.drift_error_ns),
                 drift_ppm: estimate.drift_ppm,
+                drift_error_ppm: estimate.drift_error_ppm,
                 ..Clock::default()
             },
             (ClockState::Estimated | ClockState::Unknown, _) => Clock {

@@ -1,5 +1,6 @@
 //! The results of one direction, collected message by message. Pure.
 
+use super::check::Known;
 use super::{Observer, Packet};
 use crate::stats::latency::Latency;
 use crate::udp::latencies::Latencies;
@@ -8,7 +9,7 @@ use crate::udp::result::StageInputs;
 use crate::udp::result::{Interval, IntervalRows};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::wire::control::Reply;
-use crate::udp::wire::results::{Done, Histogram, SenderResult, StreamReceived};
+use crate::udp::wire::results::{Done, Histogram, SenderResult, StreamReceived, StreamSent};
 
 /// The results of a direction received so far.
 pub(super) struct DirectionResults {
@@ -67,6 +68,59 @@ impl DirectionResults {
         }
         observer.interval(self.direction, &row, latencies.as_deref());
         self.intervals.push(row);
+    }
+
+    /// Checks the server's result about the streams that it received.
+    ///
+    /// # Errors
+    /// What is impossible: the object of a sentence.
+    pub(super) fn check_received(
+        &self,
+        known: Known<'_>,
+        sent: &[StreamSent],
+    ) -> Result<(), String> {
+        let Some(done) = &self.done else {
+            return Ok(());
+        };
+        let received = self.received();
+        known.received(
+            sent,
+            &received,
+            &self.intervals.total,
+            done,
+            &self.latencies,
+        )
+    }
+
+    /// Checks the server's result about the streams that it sent.
+    ///
+    /// # Errors
+    /// As [`Self::check_received`].
+    pub(super) fn check_sent(&self, known: Known<'_>) -> Result<(), String> {
+        if self.senders_done.is_none() {
+            return Ok(());
+        }
+        let received = match self.done {
+            Some(_) => self.received(),
+            None => Vec::new(),
+        };
+        let mut senders = self.senders.clone();
+        senders.sort_by_key(|sender| sender.stream);
+        known.sent(&senders, &received, [&self.lateness, &self.gap_error])
+    }
+
+    /// Drops all that the server has reported about the streams that it received.
+    pub(super) fn refuse_received(&mut self) {
+        let (direction, streams) = (self.direction, self.streams);
+        *self = Self::new(direction, streams, self.clocks_related);
+    }
+
+    /// Drops all that the server has reported about the streams that it sent.
+    pub(super) fn refuse_sent(&mut self) {
+        self.senders = Vec::new();
+        self.senders_done = None;
+        (self.lateness, self.gap_error) = (Latency::new(), Latency::new());
+        self.stages = StageInputs::new(self.streams);
     }
 
     /// Adds a message. Packet records are passed to `observer` only.

@@ -4,15 +4,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::association::Association;
+use super::check::{Known, impossible};
 use super::control_loop::{Event, SessionError};
 use super::error::relay_lost;
 use super::opening::{self, Flow};
 use super::round_trip_record::{OtherEnd, record};
 use super::session::Session;
 use super::{Cancel, Observer, RunError, Setup};
-use crate::sys::clock::WallClock;
+use crate::sys::clock::{WallClock, monotonic_ns};
 use crate::udp::control::connection::ConnectionError;
 use crate::udp::placement;
 use crate::udp::plan::traffic::IpFields;
@@ -20,6 +22,8 @@ use crate::udp::plan::{Direction, Mode, Plan};
 use crate::udp::result::{Ended, IntervalRows, Measured};
 use crate::udp::round_trip::requester::{self, Config, Outcome, Requester};
 use crate::udp::round_trip::unanswered::unanswered;
+use crate::udp::send::path_probe::PathProbe;
+use crate::udp::send::task;
 use crate::udp::wire::control::{Finish, Reply, Request, StreamOffer};
 use crate::udp::wire::results::StreamSent;
 
@@ -169,7 +173,18 @@ impl<O: Observer> Session<'_, O> {
         opening::open(&mut self.control_loop, &mut flows)
             .map_err(|error| error.within(self.plan.traffic.ip.ttl))?;
         let [flow] = flows;
-        let wall = WallClock::now();
+        let path_note = task::path_note(
+            self.plan,
+            &PathProbe {
+                socket: &flow.socket,
+                token: flow.token,
+                relay: &flow.relay,
+                round_trip: self.control_loop.round_trip(),
+                stop: &AtomicBool::new(false),
+                is_of_requests: true,
+            },
+        )?;
+        let (wall, begun) = (WallClock::now(), monotonic_ns());
         self.observer.begun();
         let config = config(self.plan, self.setup, &flow);
         let requester = Requester::start(config, flow.socket, self.control_loop.notify());
@@ -189,17 +204,29 @@ impl<O: Observer> Session<'_, O> {
         if let Some(requester) = self.control_loop.requester.take() {
             progress.close(&requester, self.observer);
         }
+        let known = Known {
+            plan: self.plan,
+            session: (begun, monotonic_ns()),
+            offset: None,
+            is_complete: ended == Ended::Complete,
+        };
+        if let Err(what) = known.answered(other.received.as_ref(), other.done.as_ref()) {
+            (other.received, other.done) = (None, None);
+            ended = impossible(server, &what);
+        }
         other.client_ip = Some(self.welcome.client_ip.clone());
         other.welcome = Some(self.welcome);
         let outcome = *progress.outcome.unwrap_or_default();
-        Ok(vec![record(
+        let mut measured = record(
             (self.plan, self.setup),
             &wall,
             (outcome, buffers),
             progress.intervals,
             ended,
             other,
-        )])
+        );
+        measured.run.effective.path_note = path_note;
+        Ok(vec![measured])
     }
 
     /// Runs until the server has sent its counts.

@@ -72,6 +72,7 @@ pub(super) fn record(
         server_time_ns: (!outcome.server_time.is_empty()).then(|| outcome.server_time.summary()),
         load_kb_per_s: None,
     };
+    let throttled = other.done.as_ref().and_then(|done| done.throttled);
     let server_cpu = other.done.as_ref().map(|done| (done.user_s, done.system_s));
     let server_cpus = other.welcome.and_then(|welcome| welcome.receiver?.cpus);
     let mut measured = result::assemble(RunInputs {
@@ -92,6 +93,7 @@ pub(super) fn record(
             user_s: server_cpu.map_or(0.0, |(user, _)| user),
             system_s: server_cpu.map_or(0.0, |(_, system)| system),
             stats: outcome.receive.into(),
+            throttled,
             ..Done::default()
         }),
         client_ip: other.client_ip,

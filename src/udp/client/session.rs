@@ -20,6 +20,7 @@ use crate::udp::result::Ended;
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::senders::{self, Senders};
 use crate::udp::shared_loops::{self, SharedLoops};
+use crate::udp::stages::trial::{self, Trial};
 use crate::udp::wire::control::{ReceiverEffective, Reply, StreamOffer, Welcome};
 use crate::udp::wire::explain::HostReport;
 use crate::udp::wire::results::SenderEffective;
@@ -51,6 +52,8 @@ pub(super) struct Session<'a, O: Observer> {
     pub(super) local: ReceiverEffective,
     /// Explains the losses on this host, if requested.
     pub(super) explainer: Option<Explainer>,
+    /// The cost of the senders' stamps, if the plan requests stages.
+    trial: Option<Trial>,
     /// Keeps the ports of the senders open until the session ends: the last credits arrive after the last datagram was sent, and a
     /// closed port would answer them with ICMP errors.
     ports: Vec<UdpSocket>,
@@ -80,6 +83,10 @@ pub(super) struct Directions {
     pub(super) server: Option<HostReport>,
     /// The drops on this host, if losses are to be explained.
     pub(super) client: Option<HostReport>,
+    /// The first impossible interval of the server.
+    pub(super) impossible: Option<String>,
+    /// When the measurement began, in ns of this host's clock.
+    pub(super) begun: u64,
     /// When the last local sender ended or the last datagram arrived, in ns of this host's clock.
     pub(super) end: u64,
 }
@@ -105,6 +112,7 @@ impl<'a, O: Observer> Session<'a, O> {
             effective: SenderEffective::default(),
             local: ReceiverEffective::default(),
             explainer: None,
+            trial: None,
             ports: Vec::new(),
             start: None,
         }
@@ -132,6 +140,10 @@ impl<'a, O: Observer> Session<'a, O> {
             self.observer.listening(local);
         }
         let prepared = self.prepare(flows.get(sends..sends + receives).unwrap_or_default())?;
+        if self.plan.stages && sends > 0 {
+            // The server's drop counters start when the flows are open.
+            self.trial = trial::run(self.plan.datagram()).ok();
+        }
         opening::open(&mut self.control_loop, &mut flows)
             .map_err(|error| error.within(self.plan.traffic.ip.ttl))?;
         if let Some(group) = self.plan.traffic.group {
@@ -257,6 +269,7 @@ impl<'a, O: Observer> Session<'a, O> {
             offset: self.offset.clone(),
             notify: self.control_loop.notify(),
             is_reverse: false,
+            trial: self.trial,
             loops: shares.then(|| self.loops.clone()),
         });
         let mut waiting = flows.len();

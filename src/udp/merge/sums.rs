@@ -72,6 +72,7 @@ pub(super) fn cpu(sum: &mut Cpu, other: &Cpu) {
         (&mut sum.receiver_user_s, other.receiver_user_s),
         (&mut sum.receiver_system_s, other.receiver_system_s),
         (&mut sum.sender_throttled_s, other.sender_throttled_s),
+        (&mut sum.receiver_throttled_s, other.receiver_throttled_s),
     ] {
         *sum = known(*sum, other);
     }
@@ -80,6 +81,10 @@ pub(super) fn cpu(sum: &mut Cpu, other: &Cpu) {
         (
             &mut sum.sender_throttled_periods,
             other.sender_throttled_periods,
+        ),
+        (
+            &mut sum.receiver_throttled_periods,
+            other.receiver_throttled_periods,
         ),
     ] {
         *sum = sum.zip(other).map(|(one, other)| one.saturating_add(other));

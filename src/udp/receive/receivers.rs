@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
+use crate::sys::cgroup::{CpuQuota, Throttled};
 use crate::sys::clock::WallClock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::machine;
@@ -64,6 +65,9 @@ pub struct Receivers {
     epoch: Arc<AtomicU64>,
     intervals: Intervals,
     buffer_errors: Option<u64>,
+    quota: CpuQuota,
+    /// Throttling when the last stream was launched; `None` without a quota.
+    throttled: Option<Throttled>,
     wall: WallClock,
     rows: IntervalRows,
     /// Whether launching has ended.
@@ -99,6 +103,8 @@ pub struct ReceiversOutcome {
     pub offset: i64,
     /// Increase of this host's `UdpRcvbufErrors` during the run.
     pub buffer_errors: Option<u64>,
+    /// Throttling of this process's control group during the run; `None` without a CPU quota.
+    pub throttled: Option<Throttled>,
     /// Whether the run is paced.
     pub is_paced: bool,
 }
@@ -122,6 +128,8 @@ impl Receivers {
             events,
             epoch: Arc::new(AtomicU64::new(UNKNOWN)),
             buffer_errors: machine::udp_receive_buffer_errors(),
+            quota: CpuQuota::of_this_thread(),
+            throttled: None,
             wall: WallClock::now(),
             rows: IntervalRows::default(),
             stopped: false,
@@ -172,6 +180,9 @@ impl Receivers {
         };
         if self.stopped {
             return Ok(());
+        }
+        if self.sockets.iter().all(Option::is_none) {
+            self.throttled = self.quota.throttled();
         }
         let plan = &self.settings.plan;
         let (empties, receiver_empties) = mpsc::channel();
@@ -418,6 +429,7 @@ impl Receivers {
     /// The result, once every receiver has ended.
     pub fn into_outcome(mut self) -> ReceiversOutcome {
         let buffer_errors = machine::udp_receive_buffer_errors().zip(self.buffer_errors);
+        let throttled = self.quota.throttled().zip(self.throttled);
         let nothing = Intervals::new(self.settings.plan.interval, 0, false);
         let handles = self.handles.iter_mut().enumerate();
         ReceiversOutcome {
@@ -434,6 +446,7 @@ impl Receivers {
             wall: self.wall,
             offset: self.settings.offset.load(Ordering::Relaxed),
             buffer_errors: buffer_errors.map(|(now, before)| now.saturating_sub(before)),
+            throttled: throttled.map(|(now, before)| now - before),
             is_paced: matches!(self.settings.plan.mode, Mode::Paced(_)),
         }
     }

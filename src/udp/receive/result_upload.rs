@@ -47,6 +47,7 @@ impl ResultUpload {
             done: Done {
                 reason,
                 host_receive_buffer_errors: outcome.buffer_errors,
+                throttled: outcome.throttled.map(|of| (of.periods, of.ns)),
                 ..Done::default()
             },
             latencies: outcome.latencies,

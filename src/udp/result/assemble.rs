@@ -1,7 +1,7 @@
 //! The record of a run, computed from the counts of both sides.
 
 use super::by_size::by_size;
-use super::causes::{LossInputs, explain};
+use super::causes::{LossInputs, claims, explain};
 use super::costs::{cpu, engine_stats, pacing};
 use super::ended::Ended;
 use super::explained::Explained;
@@ -11,7 +11,8 @@ use super::marks::Marks;
 use super::measured::Measured;
 use super::run::Run;
 use super::stage_inputs::{StageInputs, stages};
-use super::streams::{add, streams};
+use super::streams::{add, assign_to_socket, streams};
+use super::tail::silent_tail;
 use super::{settings, warnings};
 use crate::udp::latencies::Latencies;
 use crate::udp::plan::{Direction, Plan};
@@ -128,7 +129,7 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
     run.intervals = rows.kept;
     run.intervals_omitted = rows.omitted;
     run.engine_stats.receive_unstamped = inputs.stages.as_ref().and_then(StageInputs::unstamped);
-    run.warnings = warnings::warnings(&run);
+    let tail = silent_tail(&run, &inputs.senders, &inputs.received);
     let mut stage_histograms = Vec::new();
     if let (Some(stamps), true) = (inputs.stages, inputs.plan.stages) {
         let (clock, note) = (&run.effective.clock, inputs.stamp_note.as_deref());
@@ -138,6 +139,14 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
     }
     let plan = inputs.plan;
     run.explained = inputs.hosts.and_then(|hosts| explained(&run, hosts, plan));
+    if let Some(explained) = &run.explained {
+        let at_socket = explained.causes.iter();
+        let at_socket = at_socket.filter(|cause| cause.cause == claims::RECEIVER_SOCKET);
+        let at_socket = at_socket.fold(0, |sum, cause| cause.datagrams.saturating_add(sum));
+        assign_to_socket(&mut run, at_socket);
+    }
+    run.warnings = warnings::warnings(&run);
+    run.warnings.extend(tail);
     let Latencies { actual, intended } = inputs.latencies;
     Measured {
         run,
@@ -184,6 +193,7 @@ fn explained(run: &Run, hosts: Hosts, plan: &Plan) -> Option<Explained> {
         segments: segments.max(1) as u64,
         coalesced: coalesced.max(1) as u64,
         both_directions: plan.direction == Direction::Both,
+        lost_exchanges: hosts.lost_exchanges,
         sender: hosts.sender,
         receiver: hosts.receiver,
     }))

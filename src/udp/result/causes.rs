@@ -38,6 +38,8 @@ pub struct LossInputs {
     pub coalesced: u64,
     /// Whether the other direction was measured at the same time.
     pub both_directions: bool,
+    /// Clock exchanges that were lost. The drops of either host may be those of their datagrams.
+    pub lost_exchanges: u64,
     /// The sender's host, if it explains its side.
     pub sender: Option<HostReport>,
     /// The receiver's host, if it explains its side.

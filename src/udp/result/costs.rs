@@ -30,7 +30,10 @@ pub(super) fn cpu(senders: &[SenderOutcome], done: Option<&Done>, run: &Run) -> 
             done.system_s + thread(done.stats.ring.map(Into::into)),
         )
     });
+    let receiver = done.and_then(|done| done.throttled);
     Cpu {
+        receiver_throttled_periods: receiver.map(|(periods, _)| periods),
+        receiver_throttled_s: receiver.map(|(_, ns)| ns as f64 / 1e9),
         sender_user_s: (!senders.is_empty()).then_some(user),
         sender_system_s: (!senders.is_empty()).then_some(system),
         receiver_user_s: received.map(|(user, _)| user),

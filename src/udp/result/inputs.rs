@@ -61,4 +61,6 @@ pub struct Hosts {
     pub sender: Option<HostReport>,
     /// The receiver's host, if it explains its side.
     pub receiver: Option<HostReport>,
+    /// Clock exchanges that were lost during the run.
+    pub lost_exchanges: u64,
 }

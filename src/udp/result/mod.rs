@@ -22,6 +22,7 @@ mod settings;
 mod stage_inputs;
 mod stages;
 mod streams;
+mod tail;
 mod traffic;
 mod warnings;
 

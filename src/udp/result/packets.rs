@@ -59,7 +59,8 @@ pub struct Lost {
     pub packets: u64,
     /// Refused for good by the sender's kernel.
     pub not_sent: u64,
-    /// Dropped at the receiver's socket because its buffer was full.
+    /// Dropped at the receiver's socket because its buffer was full. With GRO the kernel counts messages of several datagrams, and
+    /// this is an estimate.
     pub receiver_socket: u64,
     /// Lost elsewhere.
     pub elsewhere: u64,

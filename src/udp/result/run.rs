@@ -290,9 +290,15 @@ pub struct Clock {
     /// Change of the estimate during the run, in ns.
     #[serde(default)]
     pub drift_ns: Option<i64>,
+    /// Half-width of the error bar of `drift_ns`; null if unknown.
+    #[serde(default)]
+    pub drift_error_ns: Option<u64>,
     /// How much faster the receiver's clock ran than the sender's, in parts per million; null if not estimated.
     #[serde(default)]
     pub drift_ppm: Option<f64>,
+    /// Half-width of the error bar of `drift_ppm`; null if unknown.
+    #[serde(default)]
+    pub drift_error_ppm: Option<f64>,
     /// Why the offset is unknown, or known less well than usual: a sentence, or null.
     #[serde(default)]
     pub note: Option<String>,
@@ -341,6 +347,12 @@ pub struct Cpu {
     /// How long the group's threads were throttled by the quota, in seconds, added up over CPUs.
     #[serde(default)]
     pub sender_throttled_s: Option<f64>,
+    /// As `sender_throttled_periods`, of the receiver's control group.
+    #[serde(default)]
+    pub receiver_throttled_periods: Option<u64>,
+    /// As `sender_throttled_s`, of the receiver's control group.
+    #[serde(default)]
+    pub receiver_throttled_s: Option<f64>,
 }
 
 /// Counters of the engines, over all streams.

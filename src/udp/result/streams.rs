@@ -109,6 +109,37 @@ fn lost(packets: u64, not_sent: u64, drops: u64, per_message: u64) -> Lost {
     }
 }
 
+/// Attributes `at_socket` of the losses to the receiver's sockets, as their explanation does, which has more counters. Only streams with
+/// drops at their socket change.
+pub(super) fn assign_to_socket(run: &mut Run, at_socket: u64) {
+    let lost = &mut run.lost;
+    let at_socket = at_socket.min(lost.packets.saturating_sub(lost.not_sent));
+    let (mut more, mut fewer) = (
+        at_socket.saturating_sub(lost.receiver_socket),
+        lost.receiver_socket.saturating_sub(at_socket),
+    );
+    lost.receiver_socket = at_socket;
+    lost.elsewhere = lost.packets.saturating_sub(lost.not_sent) - at_socket;
+    for lost in run.streams.iter_mut().map(|stream| &mut stream.lost) {
+        if lost.receiver_socket == 0 {
+            continue;
+        }
+        let (up, down) = (more.min(lost.elsewhere), fewer.min(lost.receiver_socket));
+        (more, fewer) = (more - up, fewer - down);
+        lost.receiver_socket = lost.receiver_socket.saturating_add(up) - down;
+        lost.elsewhere = lost.elsewhere.saturating_add(down) - up;
+    }
+}
+
+impl Run {
+    /// Whether the losses at the receiver's socket, and so those elsewhere, are estimates: the kernel counts a dropped message once, and
+    /// with GRO it may have several datagrams.
+    pub fn is_loss_split_estimated(&self) -> bool {
+        let stats = &self.engine_stats;
+        self.lost.receiver_socket > 0 && stats.receive_messages < self.received.packets
+    }
+}
+
 /// Adds a stream's counts to the run's. The numbers come from another process and may have any value.
 pub(super) fn add(run: &mut Run, stream: &Stream) {
     let (of, to) = (&stream.received, &mut run.received);

@@ -7,9 +7,10 @@ use crate::units::{counted, grouped, short_ns, were};
 
 /// The sentences that apply to `run`, most important first.
 pub(super) fn warnings(run: &Run) -> Vec<String> {
-    let rules: [fn(&Run) -> Option<String>; 11] = [
+    let rules: [fn(&Run) -> Option<String>; 12] = [
         silent_group,
         throttled,
+        receiver_throttled,
         late,
         slow,
         unsent,
@@ -44,6 +45,24 @@ fn throttled(run: &Run) -> Option<String> {
     let seconds = run.cpu.sender_throttled_s?;
     Some(format!(
         "The CPU quota of the sender's control group stopped its threads in {}, {seconds:.2} s in all. This raises the latency from the intended send and causes a burst after each stop; raise the quota, lower the rate, or use --spin off.",
+        counted(periods, "period"),
+    ))
+}
+
+/// The receiver was throttled by its CPU quota.
+fn receiver_throttled(run: &Run) -> Option<String> {
+    let periods = run.cpu.receiver_throttled_periods.filter(|&n| n > 0)?;
+    let seconds = run.cpu.receiver_throttled_s?;
+    if run.requested.to.is_none() && run.cpu.sender_throttled_periods.is_some_and(|n| n > 0) {
+        // Both ends are in one process, and `throttled` names its quota.
+        return None;
+    }
+    let (end, waits) = match run.mode.as_str() {
+        "round-trip" => ("server", "Requests"),
+        _ => ("receiver", "Datagrams"),
+    };
+    Some(format!(
+        "The CPU quota of the {end}'s control group stopped its threads in {}, {seconds:.2} s in all. {waits} that arrive during a stop wait in the socket, which raises the latency and may fill the receive buffer; raise the quota or lower the rate.",
         counted(periods, "period"),
     ))
 }
@@ -181,7 +200,8 @@ fn receiver_socket(run: &Run) -> Option<String> {
     }
     (lost > 0).then(|| {
         format!(
-            "{} {} lost at the receiver's socket and not on the path, because its buffer of {} B was full; use a larger --rcvbuf, a lower rate, or the lossless mode.",
+            "{}{} {} lost at the receiver's socket and not on the path, because its buffer of {} B was full; use a larger --rcvbuf, a lower rate, or the lossless mode.",
+            if run.is_loss_split_estimated() { "About " } else { "" },
             counted(lost, "datagram"),
             were(lost),
             grouped(run.effective.rcvbuf as u64),
@@ -375,6 +395,32 @@ mod tests {
         };
         assert!(warnings(&of(7))[0].contains("7 periods, 1.25 s"));
         assert_eq!(warnings(&of(0)), [""; 0]);
+    }
+
+    #[test]
+    fn a_quota_of_the_receiver_is_a_warning_of_its_own_unless_both_ends_share_it() {
+        let of = |to: Option<&str>, mode: &str| {
+            let mut run = Run {
+                mode: mode.to_owned(),
+                cpu: Cpu {
+                    sender_throttled_periods: Some(1),
+                    sender_throttled_s: Some(0.1),
+                    receiver_throttled_periods: Some(30),
+                    receiver_throttled_s: Some(2.5),
+                    ..Cpu::default()
+                },
+                ..Run::default()
+            };
+            run.requested.to = to.map(str::to_owned);
+            warnings(&run)
+        };
+        let found = of(Some("192.0.2.1:5210"), "paced");
+        assert!(
+            found[1]
+                .contains("the receiver's control group stopped its threads in 30 periods, 2.50 s")
+        );
+        assert!(of(Some("192.0.2.1:5210"), "round-trip")[1].contains("the server's control group"));
+        assert_eq!(of(None, "paced").len(), 1);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::udp::plan::SpinChoice;
 use crate::udp::receive::accounting::Foreign;
 use crate::udp::receive::intervals::CompletedInterval;
 use crate::udp::relay_header::RelayHeader;
+use crate::udp::send::path_probe::AMONG_REQUESTS;
 use crate::udp::setup::{DEFAULT_BUFFER, SetupError};
 use crate::udp::wire::header::{HEADER, Header, HeaderError, Kind};
 
@@ -435,6 +436,10 @@ impl<'a, C: Channel> Run<'a, C> {
         };
         if header.token != self.config.token {
             return foreign.token += 1;
+        }
+        if header.sequence >= AMONG_REQUESTS && !self.config.is_echo {
+            // A late answer of the path probe.
+            return;
         }
         let kind = match self.config.is_echo {
             true => Kind::Ping,

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use super::channel::{Channel, Received, Settings, TICK, Waiting};
 use super::socket::wake;
 use super::thread::{self, WithChannel};
+use crate::sys::cgroup::{CpuQuota, Throttled};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::shared_port;
 use crate::sys::socket;
@@ -20,6 +21,7 @@ use crate::udp::engine::stats::ReceiveStats;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::Plan;
 use crate::udp::plan::SpinChoice;
+use crate::udp::send::path_probe::AMONG_REQUESTS;
 use crate::udp::setup::SetupError;
 use crate::udp::wire::header::{HEADER, Header, Kind};
 use crate::udp::wire::results::{Done, StreamReceived};
@@ -34,6 +36,9 @@ pub struct Responder {
     socket: UdpSocket,
     control: Arc<Control>,
     thread: Option<JoinHandle<Option<Outcome>>>,
+    quota: CpuQuota,
+    /// Throttling when the thread started; `None` without a quota.
+    throttled: Option<Throttled>,
 }
 
 /// The state that the thread shares with the session.
@@ -68,6 +73,8 @@ impl Responder {
             socket,
             control: Arc::default(),
             thread: None,
+            quota: CpuQuota::of_this_thread(),
+            throttled: None,
         })
     }
 
@@ -107,6 +114,7 @@ impl Responder {
             waiting,
             control,
         };
+        self.throttled = self.quota.throttled();
         self.thread = Some(thread::spawn(settings, self.socket.try_clone()?, code)?);
         Ok(())
     }
@@ -120,6 +128,8 @@ impl Responder {
     /// Stops the thread, and returns its counts and its costs.
     pub fn stop(mut self, reason: Option<String>) -> (StreamReceived, Done) {
         let outcome = self.join();
+        let throttled = self.quota.throttled().zip(self.throttled);
+        let throttled = throttled.map(|(now, before)| now - before);
         let chunk = self.plan.chunk as u64;
         let received = StreamReceived {
             unique: outcome.requests,
@@ -133,6 +143,7 @@ impl Responder {
             system_s: outcome.cpu.system,
             stats: outcome.stats.into(),
             sums_ns: ["0".to_owned(), "0".to_owned()],
+            throttled: throttled.map(|of| (of.periods, of.ns)),
             ..Done::default()
         };
         (received, done)
@@ -194,7 +205,8 @@ impl WithChannel for Code {
             let Some(response) = response(message, self.token, self.datagram) else {
                 continue;
             };
-            outcome.requests += u64::from(response.kind == Kind::Pong);
+            let is_request = response.kind == Kind::Pong && response.sequence < AMONG_REQUESTS;
+            outcome.requests += u64::from(is_request);
             outcome.stats.answers += 1;
             if let Some(place) = message.first_chunk_mut() {
                 let lateness = monotonic_ns().saturating_sub(arrived);
@@ -226,7 +238,11 @@ fn response(message: &[u8], token: u64, datagram: usize) -> Option<Header> {
         return None;
     }
     match header.kind {
-        Kind::Ping if message.len() == datagram => {
+        // A probe of the path may be shorter.
+        Kind::Ping
+            if message.len() == datagram
+                || (message.len() < datagram && header.sequence >= AMONG_REQUESTS) =>
+        {
             Some(Header::bare(Kind::Pong, token, header.sequence))
         }
         // Opens the flow; the response to an earlier probe was lost.
@@ -251,6 +267,13 @@ mod tests {
         let answer = |bytes: &[u8]| response(bytes, 9, 100).map(|header| header.kind);
         assert_eq!(answer(&message(Kind::Ping, 9, 100)), Some(Kind::Pong));
         assert_eq!(answer(&message(Kind::Probe, 9, HEADER)), Some(Kind::Credit));
+        let probe = |length: usize| {
+            let mut bytes = vec![0; length];
+            Header::bare(Kind::Ping, 9, AMONG_REQUESTS).write(bytes.first_chunk_mut().unwrap());
+            bytes
+        };
+        assert_eq!(answer(&probe(60)), Some(Kind::Pong));
+        assert_eq!(answer(&probe(101)), None);
         for bytes in [
             message(Kind::Ping, 8, 100),
             message(Kind::Ping, 9, 101),

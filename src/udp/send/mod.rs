@@ -19,4 +19,4 @@ pub mod spin;
 pub mod stamps;
 pub mod steps;
 pub mod stream;
-mod task;
+pub(in crate::udp) mod task;

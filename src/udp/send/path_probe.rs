@@ -62,7 +62,13 @@ pub struct PathProbe<'a> {
     pub round_trip: Duration,
     /// Ends the probe early.
     pub stop: &'a AtomicBool,
+    /// Whether the other end answers requests of round trips: pings of their size, and the short probes that open the flow. Older servers
+    /// answer no other pings.
+    pub is_of_requests: bool,
 }
+
+/// The first number of a ping among requests, which have lower ones.
+pub const AMONG_REQUESTS: u64 = 1 << 40;
 
 impl PathProbe<'_> {
     /// Probes with datagrams of `datagram` bytes.
@@ -180,12 +186,23 @@ impl PathProbe<'_> {
 
     /// Sends a ping of `length` bytes; `false` if the kernel refuses it as too long.
     fn ping(&self, number: u64, length: usize) -> bool {
-        let header = Header::bare(Kind::Ping, self.token, number).encode();
+        let kind = match self.is_of_requests && length == self.relay.len() + HEADER {
+            true => Kind::Probe,
+            false => Kind::Ping,
+        };
+        let header = Header::bare(kind, self.token, self.first_number() + number).encode();
         let mut ping = self.relay.wrap(&header).to_vec();
         ping.resize(length, 0);
         match self.socket.send(&ping) {
             Err(error) => error.raw_os_error() != Some(libc::EMSGSIZE),
             Ok(_) => true,
+        }
+    }
+
+    fn first_number(&self) -> u64 {
+        match self.is_of_requests {
+            true => AMONG_REQUESTS,
+            false => 0,
         }
     }
 
@@ -205,9 +222,12 @@ impl PathProbe<'_> {
                     let datagram = bytes.get(..length).unwrap_or_default();
                     let header = Header::decode(self.relay.payload(datagram));
                     if let Ok(header) = header
-                        && (header.kind, header.token) == (Kind::Pong, self.token)
+                        && (header.kind == Kind::Pong
+                            || (self.is_of_requests && header.kind == Kind::Credit))
+                        && header.token == self.token
+                        && let Some(number) = header.sequence.checked_sub(self.first_number())
                     {
-                        return Ok(Some(header.sequence));
+                        return Ok(Some(number));
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
@@ -280,6 +300,7 @@ mod tests {
             relay: &RelayHeader::default(),
             round_trip: Duration::ZERO,
             stop: &stop,
+            is_of_requests: false,
         });
         near.send(&[0]).unwrap();
         answers.join().unwrap();

@@ -27,7 +27,7 @@ use crate::udp::send::stamps::StampCollector;
 use crate::udp::send::stream::Stream;
 use crate::udp::setup::SetupError;
 use crate::udp::shared_loops::SharedLoops;
-use crate::udp::stages::trial;
+use crate::udp::stages::trial::Trial;
 use crate::udp::wire::results::SenderEffective;
 
 /// The text that fills the message: not all zero, and of a length that no chunk is likely to have.
@@ -60,6 +60,8 @@ pub struct Settings {
     pub notify: Notify,
     /// Whether the senders are the server's.
     pub is_reverse: bool,
+    /// The cost of stamps, measured before the run: the trial's own datagrams are none of the run.
+    pub trial: Option<Trial>,
     /// The loops that send the streams; `None` for a thread per stream.
     pub loops: Option<Arc<SharedLoops>>,
 }
@@ -114,7 +116,6 @@ impl Task {
     /// Probes the path and sets the socket up for it.
     pub(super) fn set_up(&self, socket: UdpSocket) -> Result<SenderSocket, SetupError> {
         let settings = &self.settings;
-        let datagram = settings.plan.datagram() + self.relay.len();
         let policy = settings.plan.df.policy();
         socket::set_path_mtu_discovery(&socket, policy).map_err(SetupError::Options)?;
         let probe = PathProbe {
@@ -123,17 +124,12 @@ impl Task {
             relay: &self.relay,
             round_trip: settings.round_trip,
             stop: &self.control.stop,
+            is_of_requests: false,
         };
         // A group sends no response.
-        let is_multicast = settings.plan.traffic.group.is_some();
-        let fits_any_path = is_multicast || datagram + socket::headers(&socket) <= SMALL_PACKET;
-        let outcome = match fits_any_path {
-            true => ProbeOutcome::Fits,
-            false => probe.explore(datagram).map_err(SetupError::Options)?,
-        };
-        let path_note = match outcome {
-            ProbeOutcome::BlackHole => Some(avoid_black_hole(&settings.plan, &probe)?),
-            ProbeOutcome::Fits | ProbeOutcome::TooLong | ProbeOutcome::Unknown => None,
+        let path_note = match settings.plan.traffic.group {
+            Some(_) => None,
+            None => path_note(&settings.plan, &probe)?,
         };
         let mut end = SenderSocket::new(
             socket,
@@ -194,12 +190,9 @@ impl Task {
         self.relay.bytes().iter().copied().chain(message).collect()
     }
 
-    /// The collector of the stream's stamps. The first stream measures their cost.
+    /// The collector of the stream's stamps. The first stream has their cost.
     fn collector(&self, stamps: StampPolicy) -> Box<StampCollector> {
-        let trial = match self.number {
-            0 => trial::run(self.settings.plan.datagram()).ok(),
-            _ => None,
-        };
+        let trial = self.settings.trial.filter(|_| self.number == 0);
         Box::new(StampCollector::new(stamps.every, trial))
     }
 
@@ -266,6 +259,24 @@ impl WithTx for ConfiguredSender<'_> {
             self.stamps,
             self.outcome,
         )
+    }
+}
+
+/// Probes the path with full-size datagrams, and adapts the socket to a black hole. Returns a sentence about it.
+///
+/// # Errors
+/// No full-size datagram arrives, or the socket is useless.
+pub(in crate::udp) fn path_note(
+    plan: &Plan,
+    probe: &PathProbe<'_>,
+) -> Result<Option<String>, SetupError> {
+    let datagram = plan.datagram() + probe.relay.len();
+    if datagram + socket::headers(probe.socket) <= SMALL_PACKET {
+        return Ok(None);
+    }
+    match probe.explore(datagram).map_err(SetupError::Options)? {
+        ProbeOutcome::BlackHole => avoid_black_hole(plan, probe).map(Some),
+        ProbeOutcome::Fits | ProbeOutcome::TooLong | ProbeOutcome::Unknown => Ok(None),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mio::Token;
@@ -26,6 +27,7 @@ use crate::udp::result::Ended;
 use crate::udp::round_trip::responder::Responder;
 use crate::udp::send::senders::{self, Senders};
 use crate::udp::shared_loops::SharedLoops;
+use crate::udp::stages::trial::{self, Trial};
 use crate::udp::wire::control::{Finish, Hello, Reply, Request, Welcome};
 
 /// The longest round trip that a sender assumes without a measurement.
@@ -58,6 +60,8 @@ pub(super) struct Session {
     idle: Duration,
     /// Explains the losses on this host, if the client requests it.
     explainer: Option<Explainer>,
+    /// Measures the cost of the senders' stamps, if the plan requests stages.
+    trial: Option<JoinHandle<Option<Trial>>>,
     /// Requests of round trips, once the responder has ended.
     answered: Option<u64>,
     client: SocketAddr,
@@ -117,6 +121,11 @@ impl Session {
             reason: None,
             refused: BTreeMap::new(),
         });
+        let datagram = plan.datagram();
+        let trial = (plan.stages && sending.is_some()).then(|| {
+            let trial = thread::Builder::new().name("stamp-trial".to_owned());
+            trial.spawn(move || trial::run(datagram).ok()).ok()
+        });
         let mut explainer = hello.explain.as_ref().map(Explainer::requested);
         if let Some(explainer) = &mut explainer {
             explainer.begin(client, None);
@@ -135,6 +144,7 @@ impl Session {
             loops: senders_share.then(|| context.loops.clone()),
             idle: context.limits.idle,
             explainer,
+            trial: trial.flatten(),
             answered: None,
             client,
             cpus,
@@ -202,6 +212,8 @@ impl Session {
         if !sending.sockets.iter().all(|(_, is_open)| *is_open) {
             return Err("the client began before every stream was open".to_owned());
         }
+        // The streams did not open before the trial had ended.
+        let trial = self.trial.take().and_then(|trial| trial.join().ok()?);
         let cores = affinity::allowed().unwrap_or_default();
         let mut senders = Senders::new(senders::Settings {
             plan: self.plan.clone(),
@@ -215,6 +227,7 @@ impl Session {
             offset: Arc::new(AtomicI64::new(0)),
             notify: self.notify.clone(),
             is_reverse: true,
+            trial,
             loops: self.loops.clone(),
         });
         for ((socket, _), offer) in sending.sockets.iter().zip(&self.welcome.reverse) {

@@ -140,6 +140,9 @@ pub struct Done {
     /// The latency of each size of a mix. Absent without one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_size: Vec<SizeLatency>,
+    /// Periods and ns in which the receiver's control group was throttled by its CPU quota. Absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled: Option<(u64, u64)>,
 }
 
 /// The result of a stream's sender at the server.

@@ -33,6 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
         segments: 64,
         coalesced: 64,
         both_directions: both,
+        lost_exchanges: 2,
         sender: Some(sender),
         receiver: Some(receiver),
     };

@@ -43,7 +43,7 @@ columns! {
         "reordered" [""] "first arrivals with a lower sequence number than an earlier one (RFC 4737)" => received(run, |of| of.reordered);
         "late" [""] "arrivals behind the sequence window: counted as lost, and nowhere else" => received(run, |of| of.late);
         "foreign" [""] "datagrams that belong to no stream of this run" => received(run, |of| of.foreign);
-        "lost_packets" [""] "`sent_packets` - `unique`: the sum of the next three. Empty if the receiver was lost before its last report; the received counts are empty if it never reported" => lost(run, |of| of.packets);
+        "lost_packets" [""] "`sent_packets` - `unique`: the sum of the next three. Empty if either end was lost before its last report; the received counts are empty if the receiver never reported" => lost(run, |of| of.packets);
         "lost_not_sent" [""] "rejected for good by the sender's kernel" => lost(run, |of| of.not_sent);
         "lost_receiver_socket" [""] "dropped at the receive socket because its buffer was full" => lost(run, |of| of.receiver_socket);
         "lost_elsewhere" [""] "lost anywhere else" => lost(run, |of| of.elsewhere);
@@ -129,6 +129,8 @@ columns! {
         "via" [""] "relay that all datagrams went through; empty on a direct path" => run.requested.via.as_ref();
         "latency_by_size" [""] "median and 99 % latency in ns of each size of a mix, by message bytes; empty without a mix" => by_size::cell(&run.latency_by_size);
         "unsent" [""] "datagrams that were due before the end of `requested_duration_s` and that the sender never offered to its kernel, as it stalled or is too slow; not in `sent_packets` and without latency or lateness; paced only" => run.pacing.as_ref().and_then(|of| of.unsent);
+        "clock_drift_error_ns" ["ns"] "half-width of the error bar of `clock_drift_ns`; empty if unknown" => run.effective.clock.drift_error_ns;
+        "clock_drift_error_ppm" ["ppm"] "half-width of the error bar of `clock_drift_ppm`; empty if unknown" => run.effective.clock.drift_error_ppm;
     }
 }
 

@@ -102,9 +102,12 @@ pub(super) fn clocks(run: &Run, out: &mut impl Write) -> io::Result<()> {
     match (clock.source.as_str(), error_bar(clock)) {
         ("estimated", Some(error)) => {
             let ns = |value: Option<i64>| value.map_or("-".to_owned(), |ns| short_ns(ns as f64));
-            let mut drift = format!("drift {}", ns(clock.drift_ns));
+            let bar = |text: Option<String>| text.map_or(String::new(), |of| format!(" ± {of}"));
+            let drift_error = bar(clock.drift_error_ns.map(|ns| short_ns(ns as f64)));
+            let mut drift = format!("drift {}{drift_error}", ns(clock.drift_ns));
             if let Some(ppm) = clock.drift_ppm {
-                drift += &format!(" ({} ppm)", figure(ppm));
+                let error = bar(clock.drift_error_ppm.map(figure));
+                drift += &format!(" ({}{error} ppm)", figure(ppm));
             }
             let parts = [
                 format!("offset {} {error},", ns(clock.offset_ns)),

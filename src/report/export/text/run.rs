@@ -196,17 +196,20 @@ fn loss(run: &Run, out: &mut impl Write) -> io::Result<()> {
         return fill(out, "loss", ["lost 0".to_owned()]);
     }
     let share = percent(lost.packets, run.sent.packets);
+    let about = if run.is_loss_split_estimated() {
+        "about "
+    } else {
+        ""
+    };
+    let elsewhere = match run.requested.via {
+        None => "elsewhere",
+        Some(_) => "through the relay or on the path",
+    };
     let parts = [
         format!("lost {} ({share}):", grouped(lost.packets)),
         format!("not sent {},", grouped(lost.not_sent)),
-        format!("receiver socket {},", grouped(lost.receiver_socket)),
-        match run.requested.via {
-            None => format!("elsewhere {}", grouped(lost.elsewhere)),
-            Some(_) => format!(
-                "through the relay or on the path {}",
-                grouped(lost.elsewhere)
-            ),
-        },
+        format!("receiver socket {about}{},", grouped(lost.receiver_socket)),
+        format!("{elsewhere} {about}{}", grouped(lost.elsewhere)),
     ];
     fill(out, "loss", parts)
 }

@@ -7,6 +7,7 @@ use crate::udp::result::interval_rows::IntervalRows;
 use crate::udp::result::packets::Traffic;
 use crate::udp::result::run::{MAX_INTERVALS, Pacing, Stream};
 use crate::udp::result::{effective, requested};
+use crate::udp::wire::explain::HostReport;
 use crate::udp::wire::results::{Done, StreamReceived, StreamSent};
 use proptest::prelude::*;
 
@@ -264,5 +265,56 @@ proptest! {
         let run = assemble(inputs).run;
         let text = serde_json::to_string(&run).unwrap();
         prop_assert!(serde_json::from_str::<Run>(&text).is_ok(), "{}", text);
+    }
+}
+
+#[test]
+fn drops_at_the_socket_are_those_of_the_explanation_and_estimates_with_gro() {
+    let plan = small_plan();
+    let sent = StreamSent {
+        packets: 20_000,
+        bytes: 20_000_000,
+        not_sent: 0,
+    };
+    let received = StreamReceived {
+        unique: 440,
+        bytes: 440_000,
+        drops: 600,
+        ..StreamReceived::default()
+    };
+    let mut inputs = inputs(&plan, sent, received);
+    inputs.effective.gro = true;
+    inputs.effective.segments = 64;
+    if let Some(done) = &mut inputs.done {
+        done.stats.messages = 20;
+    }
+    let alone = assemble(RunInputs {
+        hosts: None,
+        done: inputs.done.clone(),
+        sent: inputs.sent.clone(),
+        received: inputs.received.clone(),
+        effective: inputs.effective.clone(),
+        ..self::inputs(&plan, sent, StreamReceived::default())
+    });
+    let lost = alone.run.lost;
+    assert!(lost.receiver_socket > 0 && lost.elsewhere > 0 && alone.run.is_loss_split_estimated());
+    assert!(
+        alone.run.warnings[0].starts_with("About "),
+        "{:?}",
+        alone.run.warnings
+    );
+    inputs.hosts = Some(Hosts {
+        sender: Some(HostReport::default()),
+        receiver: Some(HostReport::default()),
+        lost_exchanges: 0,
+    });
+    let run = assemble(inputs).run;
+    let explained = run.explained.unwrap();
+    let [cause] = &explained.causes[..] else {
+        panic!("{explained:?}")
+    };
+    assert_eq!((cause.datagrams, explained.between), (19_560, Some(0)));
+    for lost in [run.lost, run.streams[0].lost] {
+        assert_eq!((lost.receiver_socket, lost.elsewhere), (19_560, 0));
     }
 }

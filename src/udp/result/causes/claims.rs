@@ -7,6 +7,9 @@ use crate::udp::wire::explain::HostReport;
 /// The qdisc of the sender's device.
 pub(super) const SENDER_QDISC: &str = "sender_qdisc";
 
+/// The receiver's socket, whose buffer was full.
+pub(in crate::udp) const RECEIVER_SOCKET: &str = "receiver_socket";
+
 /// All causes, in the order in which a datagram passes them.
 pub(in crate::udp) const WAY: [&str; 18] = [
     "sender_firewall",
@@ -26,7 +29,7 @@ pub(in crate::udp) const WAY: [&str; 18] = [
     "receiver_memory",
     "receiver_no_port",
     "receiver_checksum",
-    "receiver_socket",
+    RECEIVER_SOCKET,
 ];
 
 /// A cause and the datagrams that it may have lost.
@@ -42,6 +45,8 @@ pub(super) struct Claim {
     /// Fewest and most datagrams.
     pub(super) low: u64,
     pub(super) high: u64,
+    /// Whether the counter has no other datagrams than those of the streams.
+    pub(super) is_of_streams: bool,
 }
 
 impl Claim {
@@ -54,6 +59,7 @@ impl Claim {
             counters: Vec::new(),
             low: drops,
             high: drops.saturating_mul(most.max(1)),
+            is_of_streams: false,
         }
     }
 
@@ -83,6 +89,12 @@ pub(super) fn all(inputs: &LossInputs) -> Vec<Claim> {
     let mut claims = refusals(inputs);
     claims.extend(sender(inputs));
     claims.extend(receiver(inputs));
+    for claim in &mut claims {
+        claim.low = match claim.is_of_streams {
+            true => claim.low,
+            false => claim.low.saturating_sub(inputs.lost_exchanges),
+        };
+    }
     claims.retain(|claim| claim.high > 0);
     claims
 }
@@ -111,6 +123,7 @@ fn refusals(inputs: &LossInputs) -> Vec<Claim> {
         .map(|kind| Claim {
             low: kind.drops,
             high: kind.drops,
+            is_of_streams: true,
             ..kind
         })
         .map(|kind| match kind.cause {
@@ -258,9 +271,12 @@ fn receiver(inputs: &LossInputs) -> Vec<Claim> {
     let mut claims = shared(inputs, claims);
     // The sockets' own drops include wrong checksums.
     let drops = inputs.socket_drops.saturating_sub(of("InCsumErrors"));
-    let socket = Claim::new("receiver_socket", &[Class::Socket], drops, most)
+    let socket = Claim::new(RECEIVER_SOCKET, &[Class::Socket], drops, most)
         .with(report, &["RcvbufErrors", "MemErrors"]);
-    claims.push(socket);
+    claims.push(Claim {
+        is_of_streams: true,
+        ..socket
+    });
     claims
 }
 

@@ -348,3 +348,35 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn drops_that_may_be_of_lost_clock_exchanges_are_a_range() {
+    let receiver = host_with(&[("InReceives", 1_000), ("InDelivers", 781)]);
+    let mut inputs = LossInputs {
+        not_sent: 3,
+        lost_exchanges: 2,
+        ..inputs(415, HostReport::default(), receiver)
+    };
+    let explained = explain(inputs.clone());
+    let firewall = |explained: &Explained| {
+        let cause = explained.causes.iter();
+        let cause = cause
+            .clone()
+            .find(|of| of.cause == "receiver_firewall")
+            .cloned();
+        cause.unwrap()
+    };
+    assert!(firewall(&explained).estimated, "{explained:?}");
+    // What the sender's kernel refused are datagrams of the run alone.
+    let refused = explained
+        .causes
+        .iter()
+        .find(|of| of.cause == "sender_socket");
+    assert!(refused.is_some_and(|of| of.datagrams == 3 && !of.estimated));
+    inputs.lost_exchanges = 0;
+    let exact = explain(inputs);
+    assert_eq!(
+        (firewall(&exact).datagrams, firewall(&exact).estimated),
+        (219, false)
+    );
+}

@@ -13,6 +13,7 @@ use crate::sys::{ip_options, shared_port};
 use crate::udp::result::Ended;
 use crate::udp::server::ports::{FlowKind, PortDatagram};
 use crate::udp::server::probe::answer_probe;
+use crate::udp::server::senders::SendingStreams;
 
 impl Session {
     /// Processes a datagram of a flow that has no socket connected to the sender.
@@ -23,7 +24,14 @@ impl Session {
     ) {
         let arrived = monotonic_ns();
         self.last_datagram = Instant::now();
+        // The drops of the trial's datagrams are none of the run, whose counters start when the last stream opens. The client repeats
+        // its probes.
+        let is_trial = self
+            .trial
+            .as_ref()
+            .is_some_and(|trial| !trial.is_finished());
         let outcome = match datagram.flow.kind {
+            FlowKind::Forward(_) | FlowKind::Reverse(_) if is_trial => Ok(()),
             FlowKind::Clock => self.open_clock(datagram, arrived, registry),
             FlowKind::Forward(stream) => self.open_forward(stream, datagram),
             FlowKind::Reverse(stream) => self.open_reverse(stream, datagram),
@@ -98,6 +106,14 @@ impl Session {
         shared_port::join(socket, datagram.local, datagram.peer)?;
         *is_open = true;
         answer_probe(socket, &datagram.header, None);
+        let are_open =
+            |sending: &SendingStreams| sending.sockets.iter().all(|(_, is_open)| *is_open);
+        if matches!(self.receiving, Receiving::Nothing)
+            && self.sending.as_ref().is_some_and(are_open)
+            && let Some(explainer) = &mut self.explainer
+        {
+            explainer.begin(self.client, None);
+        }
         Ok(())
     }
 }
