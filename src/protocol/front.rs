@@ -88,6 +88,14 @@ impl FrontEnd {
         }
     }
 
+    /// Bytes of memory that contain an incomplete request. Requests other than JSON have a few kilobytes, which are not counted.
+    pub fn memory(&self) -> usize {
+        match &self.reader {
+            Reader::Json(reader) => reader.memory(),
+            Reader::Unknown | Reader::Socks5(_) | Reader::Connect(_) | Reader::Forward => 0,
+        }
+    }
+
     /// Takes the next bytes. Call it once without bytes at the start: a forwarded connection is ready before its client sends
     /// anything. After [`Step::Ready`], [`Step::Associate`] and [`Step::Refuse`] it ignores bytes and returns [`Step::More`].
     pub fn push(&mut self, bytes: &[u8]) -> Step {

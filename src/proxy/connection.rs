@@ -2,19 +2,21 @@
 //!
 //! The decisions are in [`ConnectionState`], the system calls in the [`Backend`].
 
+mod closing;
+
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::associations::handle::Wanted;
 use super::backend::{Backend, ConnectionIo, Next, Received};
-use super::chunk::{CHUNK_SIZE, DISCARD_QUANTUM};
+use super::chunk::DISCARD_QUANTUM;
 use super::context::Turn;
 use super::handshake::Action;
+use super::limits::ConnectionPermit;
 use super::options::REQUEST_CHUNK;
-use super::record::{CloseReason, ConnectionRecord};
+use super::record::{BusyCause, CloseReason};
 use super::relay::{Direction, Readable, Step, Via};
 use super::resolver::Answer;
-use super::shared::Permit;
 use super::slab::Key;
 use super::state::{ConnectionState, Finished, Phase, TimeoutAction};
 use super::timers::Timers;
@@ -44,14 +46,14 @@ pub(super) enum Status {
 }
 
 impl<B: Backend> Connection<B> {
-    /// Starts to serve a client, or to refuse it if it has no permit.
+    /// Starts to serve a client, or to refuse it if it is over a limit.
     ///
     /// # Errors
     /// The client has disconnected, or memory for its events ran out.
     pub(super) fn new(
         client: B::Stream,
         peer: Peer,
-        permit: Option<Permit>,
+        permit: Result<ConnectionPermit, BusyCause>,
         turn: &mut Turn<'_, B>,
     ) -> io::Result<(Self, Status)> {
         let local = turn.context.local(&client)?;
@@ -121,13 +123,17 @@ impl<B: Backend> Connection<B> {
         if self.is_closed() {
             return Status::Waiting;
         }
-        let action = match self.state.on_timeout(turn) {
+        let queued = match self.state.awaits_progress() {
+            true => self.queued(),
+            false => [0; 2],
+        };
+        let action = match self.state.on_timeout(queued, turn) {
             TimeoutAction::Handshake(action) => action,
             TimeoutAction::GiveUp(address) => {
                 self.io.give_up(address, &mut self.state.io_context(turn));
                 self.state.handshake.gave_up(address, &turn.context.rules)
             }
-            TimeoutAction::Wait => return Status::Waiting,
+            TimeoutAction::Wait => return self.serve(turn),
             TimeoutAction::Close(reason) => return Status::Close(reason),
         };
         self.follow(action, turn)
@@ -162,16 +168,6 @@ impl<B: Backend> Connection<B> {
         self.is_closed() && !self.io.is_busy()
     }
 
-    /// Closes the sockets.
-    pub(super) fn into_record(self, turn: &mut Turn<'_, B>) -> ConnectionRecord {
-        let reason = self.closed.unwrap_or(CloseReason::Stopped);
-        let reset = !self.state.is_complete(reason);
-        self.io
-            .close(reset, self.state.unsent(), &mut turn.context.backend);
-        self.state
-            .into_record(reason, &turn.context.counters, turn.now)
-    }
-
     /// As [`ConnectionState::may_evict`].
     pub(super) fn may_evict(&self, now: u64) -> Result<(), u64> {
         match self.is_closed() {
@@ -183,6 +179,19 @@ impl<B: Backend> Connection<B> {
     /// Whether the client exceeds the connection limit.
     pub(super) fn is_over_limit(&self) -> bool {
         self.state.is_over_limit()
+    }
+
+    /// As [`ConnectionState::displaceable_client`].
+    pub(super) fn displaceable_client(&self) -> Option<IpAddr> {
+        match self.is_closed() {
+            true => None,
+            false => self.state.displaceable_client(),
+        }
+    }
+
+    /// As [`ConnectionState::give_up_permit`].
+    pub(super) fn give_up_permit(&mut self, cause: BusyCause) {
+        self.state.give_up_permit(cause);
     }
 
     /// As [`Timers::is_due`].
@@ -233,9 +242,10 @@ impl<B: Backend> Connection<B> {
         let (rules, backend) = (&turn.context.rules, &mut turn.context.backend);
         let action = match (&mut self.state.phase, received) {
             (Phase::ReadingRequest, Received::Bytes(chunk)) => {
+                let awaited_header = self.state.handshake.awaits_header();
                 let action = self.state.handshake.on_read(backend.bytes(&chunk), rules);
                 backend.release(chunk);
-                action
+                self.state.limit(action, awaited_header, turn)
             }
             (Phase::ReadingRequest, Received::End) => self.state.handshake.on_eof(rules),
             (Phase::Closing { client_closed, .. }, Received::End) => {
@@ -248,7 +258,10 @@ impl<B: Backend> Connection<B> {
             (Phase::Closing { reason, .. }, Received::Failed) => {
                 return Some(Status::Close(*reason));
             }
-            (_, Received::Bytes(chunk)) => {
+            (phase, Received::Bytes(chunk)) => {
+                if let Phase::Closing { discarded, .. } = phase {
+                    *discarded += backend.bytes(&chunk).len();
+                }
                 backend.release(chunk);
                 return None;
             }
@@ -417,45 +430,6 @@ impl<B: Backend> Connection<B> {
             true => Status::Ready,
             false => Status::Waiting,
         })
-    }
-
-    fn start_closing(&mut self, reason: CloseReason, turn: &mut Turn<'_, B>) {
-        self.io.close_server(&mut self.state.io_context(turn));
-        // The first attempt to receive finds out whether there is anything to discard.
-        self.state.relay.to_server.readable(Readable::Open);
-        let client_closed = false;
-        let phase = Phase::Closing {
-            reason,
-            client_closed,
-        };
-        self.state.enter(phase, turn);
-    }
-
-    /// Sends the last reply, discards input and waits for the client to close; `None` when the connection can continue.
-    fn await_close(&mut self, turn: &mut Turn<'_, B>) -> Option<Status> {
-        self.pump(Direction::ToClient, turn);
-        for _ in 0..DISCARD_QUANTUM {
-            let Phase::Closing {
-                reason,
-                client_closed,
-            } = self.state.phase
-            else {
-                return None;
-            };
-            if client_closed {
-                return Some(match self.state.relay.to_client.step() {
-                    Step::Over => Status::Close(reason),
-                    _ => Status::Waiting,
-                });
-            }
-            let Some(received) = self.receive(CHUNK_SIZE, turn) else {
-                return Some(Status::Waiting);
-            };
-            if let Some(status) = self.on_received(received, turn) {
-                return Some(status);
-            }
-        }
-        Some(Status::Ready)
     }
 
     /// A client that is forwarded without a request has often sent data already, which can leave with the server's TCP

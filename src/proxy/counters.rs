@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::forwarding::{Cost, Learner};
-use super::record::{CloseReason, ConnectionRecord, Decision};
+use super::record::{BusyCause, CloseReason, ConnectionRecord, Decision};
 use super::relay::{Counts, Forwarding, Via};
 use crate::protocol::Kind;
 
@@ -12,6 +12,7 @@ use crate::protocol::Kind;
 pub struct Counters {
     accepted: AtomicU64,
     closed: [AtomicU64; CloseReason::ALL.len()],
+    busy: [AtomicU64; BusyCause::ALL.len()],
     protocols: [AtomicU64; Kind::ALL.len()],
     decisions: [AtomicU64; Decision::KINDS],
     to_server: AtomicU64,
@@ -52,6 +53,11 @@ fn count(counters: &[AtomicU64], index: usize) {
 impl Counters {
     pub(super) fn accepted(&self) {
         add(&self.accepted, 1);
+    }
+
+    /// Counts a client that is refused as busy.
+    pub(super) fn busy(&self, cause: BusyCause) {
+        count(&self.busy, cause.index());
     }
 
     pub(super) fn lookup_started(&self) {
@@ -117,6 +123,7 @@ impl Counters {
         Totals {
             accepted: read(&self.accepted),
             closed,
+            busy: self.busy.each_ref().map(read),
             protocols: self.protocols.each_ref().map(read),
             decisions: self.decisions.each_ref().map(read),
             to_server: read(&self.to_server),
@@ -137,6 +144,8 @@ pub struct Totals {
     pub accepted: u64,
     /// Closed connections by reason, in the order of [`CloseReason::ALL`].
     pub closed: [u64; CloseReason::ALL.len()],
+    /// Clients that were refused as busy by cause, in the order of [`BusyCause::ALL`].
+    pub busy: [u64; BusyCause::ALL.len()],
     /// Closed connections by the protocol of the request, in the order of [`Kind::ALL`].
     pub protocols: [u64; Kind::ALL.len()],
     /// Closed connections by decision, in the order of [`Decision::NAMES`].
@@ -234,6 +243,7 @@ impl Totals {
         Self {
             accepted: self.accepted + other.accepted,
             closed: each(self.closed, other.closed),
+            busy: each(self.busy, other.busy),
             protocols: each(self.protocols, other.protocols),
             decisions: each(self.decisions, other.decisions),
             to_server: self.to_server + other.to_server,

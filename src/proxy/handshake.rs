@@ -11,6 +11,8 @@
 //! which the rules decided, and is passed to connect(2) unchanged. Several addresses of one name may be tried at a time
 //! (RFC 8305, "Happy Eyeballs"). The first that is connected is used, and the caller closes the others.
 
+mod limits;
+
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -348,7 +350,7 @@ impl Handshake {
                 })
             }
             Step::Refuse { reply, reason } => {
-                self.info.protocol = self.front.as_ref().and_then(FrontEnd::kind);
+                self.info.protocol = self.front.take().and_then(|front| front.kind());
                 self.reply.extend(reply);
                 self.info.detail = Some(reason.to_string());
                 Some(Action::Refuse(match reason {
@@ -462,7 +464,9 @@ impl Handshake {
             self.info.detail = Some(outcome.detail());
         }
         // While a PROXY header is expected, the peer is not a client that understands a reply.
-        if let (Some(front), None) = (&self.front, &self.header) {
+        if self.header.is_none()
+            && let Some(front) = self.front.take()
+        {
             self.info.protocol = front.kind();
             self.reply.extend(front.outcome(outcome.clone()));
         }

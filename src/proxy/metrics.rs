@@ -7,7 +7,7 @@ use super::access_log::Handle;
 use super::associations::{self, counters::AssociationTotals};
 use super::counters::Totals;
 use super::datagrams::{self, counters::DatagramTotals};
-use super::record::{CloseReason, Decision};
+use super::record::{BusyCause, CloseReason, Decision};
 use super::rules::Rules;
 use super::server::StatsHandle;
 use crate::blocklist::load::LoadedFile;
@@ -127,6 +127,14 @@ impl Snapshot {
         );
         for reason in CloseReason::ALL {
             family.labelled("ending", reason.name(), totals.ended(reason));
+        }
+        let mut family = page.family(
+            "connections_busy_total",
+            Kind::Counter,
+            "Clients refused as busy, by cause.",
+        );
+        for (cause, count) in BusyCause::ALL.iter().zip(totals.busy) {
+            family.labelled("cause", cause.name(), count);
         }
         let mut family = page.family(
             "requests_total",
@@ -286,6 +294,7 @@ mod tests {
             totals: Totals {
                 accepted: 50,
                 closed: std::array::from_fn(|n| n as u64 % 3),
+                busy: [9, 10, 0, 11],
                 protocols: [1, 2, 3, 4],
                 decisions: [5, 6, 7, 8],
                 to_server: u64::MAX,
@@ -354,6 +363,8 @@ mod tests {
             "connections_ended_total{ending=\"finished\"} 0",
             "connections_ended_total{ending=\"client_reset\"} 1",
             "connections_ended_total{ending=\"server_reset\"} 2",
+            "connections_busy_total{cause=\"over_limit\"} 9",
+            "connections_busy_total{cause=\"request_memory\"} 11",
             "requests_total{protocol=\"json\"} 1",
             "requests_total{protocol=\"forward\"} 4",
             "decisions_total{decision=\"undecided\"} 5",

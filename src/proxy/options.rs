@@ -11,6 +11,9 @@ use crate::engine::EngineKind;
 /// The longest wait for a client to close after its last reply, and for a request of a client over the limit.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Bytes of a client that are discarded after its last reply. Then its connection is reset.
+pub(super) const MAX_DISCARDED: usize = 64 << 10;
+
 /// Bytes of a request that one read takes.
 pub(super) const REQUEST_CHUNK: usize = 4_096;
 
@@ -44,6 +47,8 @@ pub struct Options {
     pub threads: usize,
     /// Most concurrent connections, over all threads. Further clients are refused.
     pub connections: usize,
+    /// Most concurrent connections of one client: an IPv4 address or an IPv6 network of 64 bits. By default three quarters of all.
+    pub connections_per_client: Option<usize>,
     /// Most pipes of a thread, and so of flows that splice(2) serves at a time.
     pub pipes: usize,
     /// Timeouts of a connection.
@@ -65,6 +70,7 @@ impl Default for Options {
             forwarding: Forwarding::Auto,
             threads: 1,
             connections: 10_000,
+            connections_per_client: None,
             pipes: 64,
             timeouts: Timeouts {
                 request: Duration::from_secs(10),

@@ -20,7 +20,7 @@ pub struct ConnectionRecord {
     pub connected: Option<u64>,
     /// When it was closed.
     pub closed: u64,
-    /// From the client to the server, including bytes of the proxy itself.
+    /// From the client to the server, including bytes of the proxy itself. Bytes that a reset discarded are not counted as drained.
     pub to_server: Counts,
     /// From the server to the client, including bytes of the proxy itself.
     pub to_client: Counts,
@@ -206,6 +206,56 @@ impl CloseReason {
             Self::IdleTimeout => "idle_timeout",
             Self::HalfClosedTimeout => "half_closed_timeout",
             Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Why a client is refused as busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BusyCause {
+    /// The proxy is at its limit of connections.
+    OverLimit,
+    /// The client is at its limit of connections.
+    OverClientLimit,
+    /// The request was incomplete, and a client with fewer connections took its place.
+    Displaced,
+    /// The unfinished requests of all clients are at their limit of memory.
+    RequestMemory,
+}
+
+impl BusyCause {
+    /// All causes.
+    pub const ALL: [Self; 4] = [
+        Self::OverLimit,
+        Self::OverClientLimit,
+        Self::Displaced,
+        Self::RequestMemory,
+    ];
+
+    /// The index in [`Self::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OverLimit => "over_limit",
+            Self::OverClientLimit => "over_client_limit",
+            Self::Displaced => "displaced",
+            Self::RequestMemory => "request_memory",
+        }
+    }
+
+    /// The cause in words, for the log.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::OverLimit => "the proxy is at its connection limit; try again",
+            Self::OverClientLimit => "the client is at its limit of connections",
+            Self::Displaced => {
+                "the proxy is at its connection limit, and a client with fewer connections took the place"
+            }
+            Self::RequestMemory => "unfinished requests are at their limit of memory",
         }
     }
 }

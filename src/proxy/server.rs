@@ -161,7 +161,7 @@ impl Server {
             },
             ..options.clone()
         };
-        let shared = Arc::new(Shared::new(options)?);
+        let shared = Arc::new(Shared::new(options, rules.settings.max_request)?);
         let endpoints = listeners.endpoints().to_vec();
         let files = listeners.files();
         rules.own.extend(endpoints.iter().filter_map(Endpoint::ip));

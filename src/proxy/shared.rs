@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::capacity::Capacity;
+use super::limits::ConnectionLimits;
 use super::options::Options;
+use super::request_memory::RequestMemory;
 use crate::sys::{rlimit, tcp};
 
 /// State that the threads share.
 #[derive(Debug)]
 pub(super) struct Shared {
     stop: AtomicBool,
-    connections: Arc<AtomicUsize>,
+    pub(super) connections: Arc<ConnectionLimits>,
+    pub(super) request_memory: Arc<RequestMemory>,
     attempts: Arc<AtomicUsize>,
     pub(super) capacity: Capacity,
     /// Clients that multishot accepting may add before the limit is checked again, over all threads: a whole backlog each.
@@ -21,7 +24,7 @@ pub(super) struct Shared {
     pub(super) files: Option<u64>,
 }
 
-/// Permission for one connection, or for one parallel connection attempt, until it is dropped.
+/// Permission for one parallel connection attempt, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit(Arc<AtomicUsize>);
 
@@ -41,27 +44,27 @@ impl Drop for Permit {
 }
 
 impl Shared {
-    /// The state of a proxy without connections.
+    /// The state of a proxy without connections, whose requests have up to `max_request` bytes.
     ///
     /// # Errors
     /// As getrlimit(2).
-    pub(super) fn new(options: &Options) -> io::Result<Self> {
+    pub(super) fn new(options: &Options, max_request: usize) -> io::Result<Self> {
         let files = rlimit::open_files()?.soft;
         // Without /proc: the standard streams and a few more.
         let in_use = rlimit::files_in_use().unwrap_or(16);
+        let capacity = Capacity::new(options, files, in_use);
         Ok(Self {
             stop: AtomicBool::new(false),
-            connections: Arc::default(),
+            connections: ConnectionLimits::new(
+                capacity.connections,
+                options.connections_per_client,
+            ),
+            request_memory: RequestMemory::new(max_request),
             attempts: Arc::default(),
-            capacity: Capacity::new(options, files, in_use),
+            capacity,
             unchecked: options.threads * tcp::BACKLOG as usize,
             files,
         })
-    }
-
-    /// A permit for a connection, unless the limit is reached.
-    pub(super) fn connection(&self) -> Option<Permit> {
-        Permit::take(&self.connections, self.capacity.connections)
     }
 
     /// A permit for a parallel connection attempt.
@@ -71,12 +74,12 @@ impl Shared {
 
     /// Whether the limit of connections is reached.
     pub(super) fn is_full(&self) -> bool {
-        self.connections.load(Ordering::Relaxed) >= self.capacity.connections
+        self.connections.open() >= self.capacity.connections
     }
 
     /// Whether multishot accepting is safe: there are files for all clients that it may add and for their servers.
     pub(super) fn has_room(&self) -> bool {
-        let clients = self.connections.load(Ordering::Relaxed) + self.unchecked;
+        let clients = self.connections.open() + self.unchecked;
         // The rest of the program has few files.
         let fits = self
             .files

@@ -11,6 +11,9 @@
 //! next one is tried in parallel after [`ATTEMPT_DELAY`]. The first attempt of a connection needs no permit. Further
 //! parallel attempts need one; without a permit the oldest attempt is given up instead.
 
+mod admission;
+mod closing;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,16 +24,17 @@ use super::context::{Turn, WorkerContext};
 use super::counters::Counters;
 use super::forwarding::Traffic;
 use super::handshake::{Action, Handshake};
-use super::options::{
-    ATTEMPT_DELAY, CLOSE_TIMEOUT, EOF_GRACE, MIN_ATTEMPT, REJECTION_TIME, Timeouts,
-};
-use super::record::{CloseReason, ConnectionRecord};
-use super::relay::{Counts, Relay, Side, Verdict};
+use super::limits::ConnectionPermit;
+use super::options::{ATTEMPT_DELAY, CLOSE_TIMEOUT, EOF_GRACE, MIN_ATTEMPT, Timeouts};
+use super::progress::Deadline;
+use super::record::{BusyCause, CloseReason};
+use super::relay::{Relay, Side, Verdict};
+use super::request_memory::Reservation;
 use super::shared::Permit;
 use super::slab::Key;
 use super::timers::{Timer, Timers};
 use crate::destination::Name;
-use crate::sys::clock::{monotonic_ns, realtime_ns};
+use crate::sys::clock::monotonic_ns;
 use crate::sys::endpoint::{Endpoint, Peer};
 use crate::sys::tcp::Unread;
 
@@ -54,6 +58,8 @@ pub(super) enum Phase {
         reason: CloseReason,
         /// The client has ended its side of the connection.
         client_closed: bool,
+        /// Bytes of input that were discarded.
+        discarded: usize,
     },
 }
 
@@ -63,8 +69,12 @@ pub(super) struct ConnectionState {
     pub(super) handshake: Box<Handshake>,
     pub(super) relay: Relay,
     timer: Timer,
+    /// The deadline of a phase that lasts as long as there is progress.
+    deadline: Deadline,
     /// `None` for a client over the connection limit.
-    permit: Option<Permit>,
+    permit: Option<ConnectionPermit>,
+    /// The memory of the request until a server is connected.
+    reservation: Option<Reservation>,
     accepted: u64,
     connected: Option<u64>,
     /// When the server has to be connected.
@@ -110,17 +120,22 @@ impl ConnectionState {
     pub(super) fn new<B: Backend>(
         peer: Peer,
         local: Option<Endpoint>,
-        permit: Option<Permit>,
+        permit: Result<ConnectionPermit, BusyCause>,
         context: &WorkerContext<B>,
         now: u64,
     ) -> Self {
-        let handshake = Handshake::new(&context.rules, peer, local, permit.is_none());
+        let mut handshake = Handshake::new(&context.rules, peer, local, permit.is_err());
+        if let Err(cause) = permit {
+            handshake.set_over_limit(cause);
+        }
         Self {
             phase: Phase::ReadingRequest,
             handshake: Box::new(handshake),
             relay: Relay::new(context.forwarding, CHUNK_SIZE),
             timer: Timer::default(),
-            permit,
+            deadline: Deadline::default(),
+            permit: permit.ok(),
+            reservation: None,
             accepted: now,
             connected: None,
             connect_deadline: 0,
@@ -144,15 +159,24 @@ impl ConnectionState {
         }
     }
 
-    /// Enters a phase and starts its deadline, which is returned.
+    /// Enters a phase and starts its deadline. Returns when [`Self::on_timeout`] is called next.
     pub(super) fn enter<B>(&mut self, phase: Phase, turn: &mut Turn<'_, B>) -> u64 {
         self.phase = phase;
-        let until = later(turn.now, self.timeout(&turn.context.timeouts));
+        let timeout = ns(self.timeout(&turn.context.timeouts));
+        let until = match self.awaits_progress() {
+            true => self.deadline.restart(turn.now, timeout),
+            false => turn.now.saturating_add(timeout),
+        };
         turn.context.timers.set(turn.key, &mut self.timer, until);
         until
     }
 
-    /// The longest duration of the phase; for [`Phase::Relaying`], the longest duration without progress.
+    /// Whether the phase lasts as long as there is progress.
+    pub(super) fn awaits_progress(&self) -> bool {
+        matches!(self.phase, Phase::Relaying | Phase::Closing { .. })
+    }
+
+    /// The longest duration of the phase, or the longest duration without progress if [`Self::awaits_progress`].
     fn timeout(&self, timeouts: &Timeouts) -> Duration {
         match self.phase {
             Phase::ReadingRequest if self.is_over_limit() => CLOSE_TIMEOUT,
@@ -270,6 +294,7 @@ impl ConnectionState {
         }
         self.relay.to_server.writable();
         self.connected = Some(turn.now);
+        self.reservation = None;
         self.enter(Phase::Relaying, turn);
     }
 
@@ -322,8 +347,20 @@ impl ConnectionState {
         }
     }
 
-    /// The deadline has passed.
-    pub(super) fn on_timeout<B>(&mut self, turn: &mut Turn<'_, B>) -> TimeoutAction {
+    /// The deadline has passed, or it is time to look whether there is progress: the send queues to the server and to the client
+    /// contain `queued` bytes.
+    pub(super) fn on_timeout<B>(
+        &mut self,
+        queued: [u64; 2],
+        turn: &mut Turn<'_, B>,
+    ) -> TimeoutAction {
+        if self.awaits_progress() {
+            let sent = self.drained();
+            if let Some(until) = self.deadline.look(turn.now, sent, queued) {
+                turn.context.timers.set(turn.key, &mut self.timer, until);
+                return TimeoutAction::Wait;
+            }
+        }
         TimeoutAction::Handshake(match self.phase {
             Phase::ReadingRequest => self.handshake.on_request_timeout(),
             Phase::Resolving | Phase::Connecting
@@ -369,64 +406,10 @@ impl ConnectionState {
         turn.context.timers.clear(turn.key, &mut self.timer);
     }
 
-    /// Whether a client over the limit may be closed in favour of another one: its reply was sent, or it did not send a
-    /// request within [`REJECTION_TIME`]. Otherwise when that time ends.
-    pub(super) fn may_evict(&self, now: u64) -> Result<(), u64> {
-        let until = self.accepted.saturating_add(REJECTION_TIME);
-        match self.phase {
-            Phase::Closing { .. } if self.relay.to_client.buffered() == 0 => Ok(()),
-            _ if until <= now => Ok(()),
-            _ => Err(until),
-        }
-    }
-
-    /// Whether the client exceeds the connection limit.
-    pub(super) fn is_over_limit(&self) -> bool {
-        self.permit.is_none()
-    }
-
-    /// Whether everything was sent when the connection closes for this `reason`. If not, it closes with a reset, so that
-    /// truncated data does not look complete.
-    pub(super) fn is_complete(&self, reason: CloseReason) -> bool {
-        reason == CloseReason::Finished
-            || matches!(self.phase, Phase::Associated | Phase::Closing { .. })
-    }
-
-    /// Bytes that the pipes to the server and to the client still contain when the connection closes. A broken flow has
-    /// dropped its bytes from [`super::relay::Flow::buffered`].
-    pub(super) fn unsent(&self) -> [usize; 2] {
-        [&self.relay.to_server, &self.relay.to_client].map(|flow| {
-            let Counts {
-                filled, drained, ..
-            } = flow.counts();
-            usize::try_from(filled - drained).unwrap_or(usize::MAX)
-        })
-    }
-
-    /// The record of the closed connection.
-    pub(super) fn into_record(
-        mut self,
-        reason: CloseReason,
-        counters: &Counters,
-        now: u64,
-    ) -> ConnectionRecord {
-        self.count(counters, &mut Traffic::default());
-        ConnectionRecord {
-            info: self.handshake.info,
-            accepted_at: realtime_ns().saturating_sub(now.saturating_sub(self.accepted)),
-            accepted: self.accepted,
-            connected: self.connected,
-            closed: now,
-            to_server: self.relay.to_server.counts(),
-            to_client: self.relay.to_client.counts(),
-            reason,
-        }
-    }
-
     /// Counts the bytes that were relayed since the last call. Whether there were any.
     fn count(&mut self, counters: &Counters, traffic: &mut Traffic) -> bool {
         let flows = [&self.relay.to_server, &self.relay.to_client];
-        let drained = flows.map(|flow| flow.counts().drained);
+        let drained = self.drained();
         if drained == self.counted {
             return false;
         }
@@ -442,6 +425,11 @@ impl ConnectionState {
         true
     }
 
+    /// Bytes that the sockets of the server and of the client accepted.
+    fn drained(&self) -> [u64; 2] {
+        [&self.relay.to_server, &self.relay.to_client].map(|flow| flow.counts().drained)
+    }
+
     /// Whether one side has ended and the other has not. The end of a complete request does not count.
     fn is_half_closed(&self) -> bool {
         match self.handshake.is_complete() {
@@ -453,5 +441,9 @@ impl ConnectionState {
 
 /// The time `after` this one, in ns.
 fn later(now: u64, after: Duration) -> u64 {
-    now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX))
+    now.saturating_add(ns(after))
+}
+
+fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,5 +1,7 @@
 //! The loop of one thread: accepts clients, passes events to connections, and handles deadlines and shutdown.
 
+mod admission;
+
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
@@ -35,8 +37,12 @@ pub(super) struct Worker<B: Backend> {
     has_clients: bool,
     /// When to accept again after file descriptors or memory ran out.
     paused: Option<u64>,
-    /// Clients over the limit, the oldest first.
+    /// Connections that had no complete request when they were accepted, the oldest first. They may have one now, or be gone.
+    handshakes: VecDeque<Key>,
+    /// Clients over the limit of all connections, the oldest first.
     over_limit: VecDeque<Key>,
+    /// Clients over their own limit, the oldest first.
+    over_client_limit: VecDeque<Key>,
     /// When the oldest client over the limit may be evicted, if no more clients are accepted before.
     full_until: Option<u64>,
     log: Option<access_log::Handle>,
@@ -69,7 +75,9 @@ impl<B: Backend> Worker<B> {
             is_listening: true,
             has_clients: false,
             paused: None,
+            handshakes: VecDeque::new(),
             over_limit: VecDeque::new(),
+            over_client_limit: VecDeque::new(),
             full_until: None,
             log: options.log.clone(),
             drain: options.drain,
@@ -226,6 +234,7 @@ impl<B: Backend> Worker<B> {
         if let Some(connection) = self.connections.remove(key) {
             if connection.is_over_limit() {
                 self.over_limit.retain(|other| *other != key);
+                self.over_client_limit.retain(|other| *other != key);
             }
             let context = &mut self.context;
             let record = connection.into_record(&mut Turn { key, context, now });
@@ -315,63 +324,6 @@ impl<B: Backend> Worker<B> {
             },
         }
         Ok(())
-    }
-
-    fn admit(&mut self, Accepted { stream, peer }: Accepted<B::Stream>, now: u64) {
-        self.context.counters.accepted();
-        let Some(peer) = peer else {
-            return self
-                .context
-                .counters
-                .closed_unknown(CloseReason::ClientReset);
-        };
-        let permit = self.context.shared.connection();
-        let is_over_limit = permit.is_none();
-        let mut first_status = Status::Waiting;
-        let admitted = self.connections.insert(|key| {
-            let context = &mut self.context;
-            let mut turn = Turn { key, context, now };
-            let (connection, status) = Connection::new(stream, peer, permit, &mut turn)?;
-            first_status = status;
-            Ok::<_, io::Error>(connection)
-        });
-        match admitted {
-            Ok(key) => {
-                if is_over_limit {
-                    self.over_limit.push_back(key);
-                }
-                self.apply(key, first_status, now);
-            }
-            // It has disconnected, or memory for its events ran out.
-            Err(error) => {
-                let (reason, detail) = (CloseReason::ClientReset, error.to_string());
-                self.record(ConnectionRecord::at_once(peer, now, reason, detail));
-            }
-        }
-    }
-
-    /// Whether there are as many clients over the limit as may be, and none of them may be evicted yet.
-    fn is_full(&mut self, now: u64) -> bool {
-        self.full_until = None;
-        let shared = &self.context.shared;
-        if self.over_limit.len() < shared.capacity.refusals || !shared.is_full() {
-            return false;
-        }
-        let Some(&oldest) = self.over_limit.front() else {
-            return false;
-        };
-        match self.connections.get_mut(oldest).map(|it| it.may_evict(now)) {
-            Some(Err(until)) => {
-                self.full_until = Some(until);
-                true
-            }
-            Some(Ok(())) | None => {
-                // Its socket may be closed later, once none of its operations is in flight.
-                self.over_limit.pop_front();
-                self.close(oldest, CloseReason::Busy, now);
-                false
-            }
-        }
     }
 
     /// Once the proxy stops, accepts the clients in the backlog and no others. Whether all connections are closed.

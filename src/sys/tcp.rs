@@ -235,6 +235,24 @@ pub fn send(socket: &impl AsFd, bytes: &[u8], more: bool) -> io::Result<usize> {
     SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL | more)
 }
 
+/// Bytes of the send queue that the peer has not acknowledged, where the end of the stream counts as one (`SIOCOUTQ`, tcp(7)). The
+/// queue of a Unix socket is measured in memory that the peer has not read (unix(7)).
+///
+/// # Errors
+/// As ioctl(2).
+pub fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one int (tcp_ioctl, net/ipv4/tcp.c), for which `bytes` has room.
+    unsafe {
+        syscall!(ioctl(
+            socket.as_fd().as_raw_fd(),
+            libc::TIOCOUTQ,
+            &raw mut bytes
+        ))?
+    };
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
 /// Payload bytes of a full segment at present (`TCP_MAXSEG`). It may grow after the first data of a connection.
 ///
 /// # Errors
@@ -395,6 +413,19 @@ mod tests {
             let of = |text: &str| text.parse().unwrap();
             assert_eq!(is_to_itself(of(local), of(to)), itself, "{local} {to}");
         }
+    }
+
+    #[test]
+    fn acknowledged_bytes_leave_the_send_queue() {
+        let (near, _far) = pair();
+        assert_eq!(unacknowledged(&near).unwrap(), 0);
+        near.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while let Ok(bytes) = (&near).write(&[7; 100_000]) {
+            sent += bytes as u64;
+        }
+        let queued = unacknowledged(&near).unwrap();
+        assert!(0 < queued && queued < sent, "{queued} of {sent}");
     }
 
     #[test]

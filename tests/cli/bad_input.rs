@@ -127,7 +127,7 @@ fn an_invalid_quantity_names_its_option() {
     let udp = "--mb --packets --duration --chunk --rate --pps --batch --uring-ring-size --streams --sndbuf --rcvbuf \
         --repeat --warmup --interval";
     let load = "--connections --message --streams --rate --duration --mb --repeat --warmup --timeout --load-threads";
-    let serve = "--threads --max-connections --max-request --request-timeout --connect-timeout --idle-timeout \
+    let serve = "--threads --max-connections --max-connections-per-client --max-request --request-timeout --connect-timeout --idle-timeout \
         --half-closed-timeout --drain-timeout";
     let server = "--max-sessions --max-streams --max-connections --max-duration --idle-timeout --max-packet-rows --max-rcvbuf";
     for (command, options) in [

@@ -186,7 +186,8 @@ fn origin() -> SocketAddr {
 fn clients_that_disconnect_free_their_permits_while_a_server_is_connected(engine: Engine) {
     const PLACES: usize = 8;
     let (hole, origin) = (BlackHole::new(), origin());
-    let proxy = Proxy::start(engine, &["--max-connections", &PLACES.to_string()]);
+    let limits = format!("--max-connections {PLACES} --max-connections-per-client {PLACES}");
+    let proxy = Proxy::start(engine, &limits.split(' ').collect::<Vec<_>>());
     let before = proxy.files();
     for by_reset in [true, false] {
         let clients: Vec<TcpStream> = (0..PLACES).map(|_| proxy.asking(hole.address)).collect();
@@ -374,7 +375,7 @@ fn both_ends_have_keepalive_probes(engine: Engine) {
 fn few_files_permit_few_connections_and_other_clients_are_refused_at_once(engine: Engine) {
     const MANY: usize = 150;
     let origin = origin();
-    let mut proxy = Proxy::limited(engine, 128, "");
+    let mut proxy = Proxy::limited(engine, 128, "--max-connections-per-client 1000");
     let sentence = proxy
         .program
         .line(|line| line.contains("connections at once"));

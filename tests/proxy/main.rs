@@ -11,6 +11,7 @@ mod dns;
 
 mod bench;
 mod clients;
+mod fairness;
 mod fronts;
 mod headers;
 mod hostile;

@@ -281,7 +281,14 @@ fn clients_that_disconnect_leave_no_lookup_and_no_permit(engine: Engine) {
             false => records(&["127.0.0.1"]),
         };
         let places = PLACES.to_string();
-        let options = ["--connect-timeout", "60s", "--max-connections", &places];
+        let options = [
+            "--connect-timeout",
+            "60s",
+            "--max-connections",
+            &places,
+            "--max-connections-per-client",
+            &places,
+        ];
         let world = World::start(engine, &options, answer);
         let sockets = || {
             let files = fs::read_dir(format!("/proc/{}/fd", world.proxy.id())).unwrap();

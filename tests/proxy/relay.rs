@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::engine::{Engine, FORWARDINGS, on_both_engines, on_every_engine};
-use crate::common::{Finished, NOTICED, PATIENCE, Running, bench, cpu_ticks, start};
+use crate::common::{Finished, NOTICED, PATIENCE, Running, bench, cpu_ticks, start, until};
 use socket2::{Domain, SockRef, Socket, Type};
 
 on_both_engines!(
@@ -32,6 +32,7 @@ splicing!(bulk_transfers_do_not_delay_other_connections,);
 mod endings;
 mod limits;
 mod memory;
+mod slow;
 
 /// A proxy on loopback in front of a server that the test plays.
 struct Proxy {

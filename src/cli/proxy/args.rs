@@ -303,6 +303,10 @@ pub(super) struct Serve {
     /// Concurrent connections, limited by open files; further clients get a "busy" error [default: 10000]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Limits")]
     pub(super) max_connections: Option<usize>,
+    /// Concurrent connections of one client, an IPv4 address or an IPv6 /64 network; further ones get a "busy" error [default: three
+    /// quarters of --max-connections]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Limits")]
+    pub(super) max_connections_per_client: Option<usize>,
     /// Largest JSON request
     #[arg(long, value_name = "BYTES", value_parser = request_size, default_value_t = MAX_REQUEST, help_heading = "Limits")]
     pub(super) max_request: usize,

@@ -19,6 +19,7 @@ use crate::load::measurement::Extent;
 use crate::load::plan::{Plan, Proxy, Scenario};
 use crate::load::session;
 use crate::protocol::{Destination, Host, Kind, User};
+use crate::proxy::options::Options;
 use crate::report::model::MOST_RUNS;
 use crate::report::store::partial::Partial;
 use crate::sys::endpoint::Endpoint;
@@ -144,6 +145,9 @@ impl Started {
             words.extend(["--engine".to_owned(), name(setting.engine)]);
             words.extend(["--forwarding".to_owned(), name(setting.forwarding)]);
             words.extend(["--threads".to_owned(), setting.threads.to_string()]);
+            // The load generator is the only client.
+            let most = Options::default().connections.to_string();
+            words.extend(["--max-connections-per-client".to_owned(), most]);
             words.extend(["--blocklist".to_owned(), path.clone()]);
             match (setting.protocol, origin) {
                 (RequestProtocolArg::Forward, Some(origin)) => {

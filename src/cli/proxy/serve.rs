@@ -152,6 +152,7 @@ fn options(args: &Args) -> Result<Options, CliError> {
         forwarding: args.forwarding.into(),
         threads: args.threads,
         connections: args.max_connections.unwrap_or(defaults.connections),
+        connections_per_client: args.max_connections_per_client,
         timeouts: Timeouts {
             request: args.request_timeout,
             connect: args.connect_timeout,

@@ -2,6 +2,8 @@
 //!
 //! The object is flat: its first closing brace outside a string ends it, and any other opening brace is an error.
 
+use std::mem;
+
 use super::super::request::{Kind, Refusal, Request, Settings, Step};
 use super::envelope::Envelope;
 use super::{ErrorKind, error_line};
@@ -25,6 +27,11 @@ pub(in super::super) struct Reader {
 }
 
 impl Reader {
+    /// Bytes of memory that contain the object so far.
+    pub(in super::super) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Takes the next bytes.
     pub(in super::super) fn push(&mut self, bytes: &[u8], settings: &Settings) -> Step {
         for (at, &byte) in bytes.iter().enumerate() {
@@ -56,7 +63,7 @@ impl Reader {
         Step::More
     }
 
-    fn whole(&self, rest: &[u8], settings: &Settings) -> Step {
+    fn whole(&mut self, rest: &[u8], settings: &Settings) -> Step {
         if settings.credentials.is_some() {
             let detail =
                 "this proxy requires a user and a password, which a JSON request cannot carry";
@@ -70,7 +77,8 @@ impl Reader {
             Some(b'{') => return bad("a second object follows; a connection carries one request"),
             _ => return bad("something follows the object, which is the whole request"),
         }
-        match Envelope::read(&self.bytes) {
+        // The memory is free before the server is connected.
+        match Envelope::read(&mem::take(&mut self.bytes)) {
             Ok(envelope) => Step::Ready(Request {
                 kind: Kind::Json,
                 destination: envelope.destination,

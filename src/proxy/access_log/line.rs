@@ -35,7 +35,7 @@ struct Line<'a> {
     server: Option<String>,
     decision: Option<&'static str>,
     entry: Option<&'a str>,
-    /// Bytes that the server and the client accepted.
+    /// Bytes sent to the server and to the client. If the proxy reset the connection, only those that were acknowledged.
     to_server: u64,
     to_client: u64,
     /// From accept(2) to a connected server, including the request, the lookup and the decision.

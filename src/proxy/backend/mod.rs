@@ -108,6 +108,9 @@ pub(super) trait ConnectionIo<B: Backend<Io = Self>>: Sized {
     /// The client's socket.
     fn client(&self) -> BorrowedFd<'_>;
 
+    /// The server's socket, once it is connected and until it is closed.
+    fn server(&self) -> Option<BorrowedFd<'_>>;
+
     /// Records progress. While the connection is `relaying`, received bytes belong to the relay.
     fn on_event(
         &mut self,

@@ -43,6 +43,10 @@ impl ConnectionIo<Epoll> for EpollIo {
         self.client.as_fd()
     }
 
+    fn server(&self) -> Option<BorrowedFd<'_>> {
+        self.servers.connected().map(AsFd::as_fd)
+    }
+
     fn on_event(
         &mut self,
         ready: Ready,

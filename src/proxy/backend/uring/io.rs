@@ -109,6 +109,10 @@ impl ConnectionIo<Uring> for UringIo {
         self.client.as_fd()
     }
 
+    fn server(&self) -> Option<BorrowedFd<'_>> {
+        self.servers.connected().map(AsFd::as_fd)
+    }
+
     fn on_event(
         &mut self,
         progress: Progress,
