@@ -180,7 +180,7 @@ fn a_running_proxy_drops_datagrams_to_a_named_destination() {
     assert_eq!(proxied["requested"]["signed_in"], true);
     let sent = format!("{} sent", number(blocked, "udp.sent"));
     assert!(text.contains(&sent) && text.contains("0 arrived"), "{text}");
-    // Nobody on this host can see what arrives there.
+    // This host does not receive what arrives there.
     let (finished, results) = measure_for("50ms", &of("192.0.2.1:9"));
     finished.done();
     let warnings = results.record()["runs"][1]["warnings"].to_string();

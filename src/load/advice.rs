@@ -2,7 +2,7 @@
 
 use super::error::ErrorKind;
 
-/// Advice on the first error of a kind, as a record has it: `kind: detail`. `None` if the error says enough.
+/// Advice on the first error of a kind, as a record has it: `kind: detail`. `None` without any.
 pub fn advice(first_error: &str) -> Option<&'static str> {
     let (kind, detail) = first_error.split_once(": ").unwrap_or((first_error, ""));
     let is = |of: ErrorKind| kind == of.name();

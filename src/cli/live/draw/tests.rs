@@ -111,7 +111,7 @@ fn a_usual_terminal_shows_everything() {
             "duplicates 0   reordered 1,234",
             "p50    5.00 ms",
             "p99.9  9.99 ms",
-            "max   10.00 ms",
+            "max    10.0 ms",
             "≤    10 ms ██",
             " 90.0 % │",
             "1 mio",
@@ -148,7 +148,7 @@ fn two_directions_fit_a_usual_terminal() {
     let lines = shown(&model(both, now), now, (80, 24));
     assert_has(
         &lines,
-        &["┌ forward: goodput", "┌ reverse: goodput", "max   10.00 ms"],
+        &["┌ forward: goodput", "┌ reverse: goodput", "max    10.0 ms"],
     );
 }
 

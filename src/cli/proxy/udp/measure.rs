@@ -66,11 +66,8 @@ impl Measurement<'_> {
             via: via.cloned(),
             ..Setup::to(self.to)
         };
-        let began = Instant::now();
         let mut measured = None;
-        let searched = self
-            .warm_up(&setup)
-            .and_then(|()| self.highest(&setup, began));
+        let searched = self.warm_up(&setup).and_then(|()| self.highest(&setup));
         let found = searched.and_then(|highest| {
             let (before, drops) = (cost(path), drops(path));
             let rate = self.requested.rate_per_s.unwrap_or_default();
@@ -162,7 +159,8 @@ impl Measurement<'_> {
     }
 
     /// The highest rate with at most 0.1 % loss; `None` if the search finds none in time.
-    fn highest(&self, setup: &Setup, began: Instant) -> Result<Option<f64>, RunError> {
+    fn highest(&self, setup: &Setup) -> Result<Option<f64>, RunError> {
+        let began = Instant::now();
         // At the highest load the path forwards about as much as it can.
         let first = self.run(setup, Mode::Blast, GOAL.initial_trial_s)?;
         let forwarded = first.run.packets_per_s.filter(|pps| pps.is_finite());
