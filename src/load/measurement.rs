@@ -241,16 +241,18 @@ struct StartGate<'a> {
 }
 
 impl StartGate<'_> {
-    /// Reports the end of the warm-up and whether it had answers, then waits for the start. Returns the time and the CPU time of this
-    /// thread; `None` for no measurement.
-    fn wait(&self, answered: bool) -> Option<(u64, CpuTime)> {
+    /// Reports the end of the warm-up and whether it had answers, then waits for the start, and `phase_ns` longer for a common one, so
+    /// that load generators of one host do not all wake at one time. Returns the start and the CPU time of this thread; `None` for no
+    /// measurement.
+    fn wait(&self, answered: bool, phase_ns: u64) -> Option<(u64, CpuTime)> {
         let _ = self.warm.send(answered);
         let start = self.opened.recv().unwrap_or(None)?;
         let before = CpuTime::of_this_thread();
-        if let Start::At(at) = start {
-            self.sleep_until(at);
-        }
-        Some((monotonic_ns(), before))
+        let Start::At(at) = start else {
+            return Some((monotonic_ns(), before));
+        };
+        self.sleep_until(at.saturating_add(phase_ns));
+        Some((monotonic_ns().saturating_sub(phase_ns), before))
     }
 
     fn sleep_until(&self, ns: u64) {
@@ -275,21 +277,24 @@ fn requests(
     let mut stats = RequestStats::default();
     let until = monotonic_ns() + extent.warmup.as_nanos() as u64;
     worker.run(&mut Schedule::closed(until), &mut stats, gate.cancel)?;
-    let start = gate.wait(stats.answered > 0);
+    // From the start to the first request of this thread.
+    let phase_ns = match load {
+        Load::Requests {
+            rate: Some(rate),
+            phase,
+            ..
+        } => (phase * 1e9 / (rate / threads as f64)) as u64,
+        _ => 0,
+    };
+    let start = gate.wait(stats.answered > 0, phase_ns);
     if let Some((now, _)) = start {
         stats = RequestStats::default();
         worker.publish_from(now);
         let end = now + extent.duration.as_nanos() as u64;
         let mut schedule = match load {
             Load::Requests {
-                rate: Some(rate),
-                phase,
-                ..
-            } => {
-                let rate = rate / threads as f64;
-                let first = now + (phase * 1e9 / rate) as u64;
-                Schedule::open(first, end, rate)
-            }
+                rate: Some(rate), ..
+            } => Schedule::open(now + phase_ns, end, rate / threads as f64),
             _ => Schedule::closed(end),
         };
         worker.run(&mut schedule, &mut stats, gate.cancel)?;
@@ -305,7 +310,7 @@ fn bulk(
 ) -> io::Result<ThreadResult> {
     let mut stats = RequestStats::default();
     let open = worker.open(extent.warmup, &mut stats, gate.cancel)?;
-    let start = gate.wait(open);
+    let start = gate.wait(open, 0);
     if let Some((now, _)) = start
         && !gate.cancel.load(Ordering::Relaxed)
     {
@@ -326,6 +331,8 @@ fn bulk(
 mod tests {
     use super::*;
 
+    const PHASE_NS: u64 = 5_000_000;
+
     /// The outcome of a thread's wait for this start.
     fn waited(start: Option<Start>, is_cancelled: bool) -> Option<u64> {
         let ((warm, is_warm), (go, opened)) = (mpsc::channel(), mpsc::channel());
@@ -336,7 +343,7 @@ mod tests {
             cancel: &cancel,
         };
         go.send(start).unwrap();
-        let start = gate.wait(true);
+        let start = gate.wait(true, PHASE_NS);
         assert_eq!(is_warm.recv(), Ok(true));
         start.map(|(now, _)| now)
     }
@@ -345,6 +352,7 @@ mod tests {
     fn threads_sleep_until_the_common_start() {
         let at = monotonic_ns() + 20_000_000;
         assert!(waited(Some(Start::At(at)), false).unwrap() >= at);
+        assert!(monotonic_ns() >= at + PHASE_NS);
         // A start that is over, and one that is not awaited after a cancellation.
         assert!(waited(Some(Start::At(1)), false).is_some());
         assert!(waited(Some(Start::At(u64::MAX)), true).is_some());
