@@ -369,9 +369,8 @@ fn ranks_of_other_command_lines_and_of_taken_numbers_are_refused() {
     let first = rank(BENCH, 0, 3, &options, &results);
     let second = rank(BENCH, 1, 3, &options, &results);
     // The thread starts after the rank has joined.
-    for rank in [&first, &second] {
-        has_thread(rank, "fleet-read");
-    }
+    has_thread(&first, "fleet-read");
+    has_thread(&second, "fleet-read");
     let other = rank(BENCH, 2, 3, &format!("{options} --chunk 64"), &results);
     other
         .wait(PATIENCE)
