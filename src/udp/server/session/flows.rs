@@ -66,10 +66,10 @@ impl Session {
         let window = receivers.effective().window;
         let last = receivers.unlaunched() == 1;
         let group = self.plan.traffic.group;
-        if group.is_some() {
-            answer_from(datagram)?;
-        }
         let Some(socket) = receivers.socket(stream) else {
+            if group.is_some() {
+                answer_from(datagram)?;
+            }
             return receivers.reconnect(stream, datagram.peer);
         };
         let local = match group {
@@ -83,8 +83,10 @@ impl Session {
             // No data are sent until all streams are open: drops so far are none of the run.
             explainer.begin(self.client, None);
         }
-        if group.is_none() {
-            answer_probe(socket, &datagram.header, window);
+        // The client may send as soon as it has the answer, so the socket is a member of the group by then.
+        match group {
+            None => answer_probe(socket, &datagram.header, window),
+            Some(_) => answer_from(datagram)?,
         }
         receivers.launch(stream, datagram.header.token)
     }
