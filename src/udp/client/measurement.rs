@@ -89,6 +89,14 @@ impl<O: Observer> Session<'_, O> {
         }
     }
 
+    /// What this host knows when a row arrives: the relation of the clocks, but not its last estimate.
+    fn known_of_rows(&self, directions: &Directions) -> Known<'_> {
+        Known {
+            offset: (self.clock != ClockState::Unknown).then_some((0, 0)),
+            ..self.known(directions, None)
+        }
+    }
+
     /// Refuses a result of the server that contradicts what this host knows.
     fn check(&mut self, directions: &mut Directions, estimate: Option<ClockEstimate>) {
         let known = self.known(directions, estimate);
@@ -303,7 +311,7 @@ impl<O: Observer> Session<'_, O> {
             }
             reply => {
                 if let Reply::Interval(row) = &reply
-                    && let Err(what) = self.known(directions, None).interval(row)
+                    && let Err(what) = self.known_of_rows(directions).interval(row)
                 {
                     self.stop(directions, impossible(self.control_loop.server, &what));
                     directions.impossible.get_or_insert(what);

@@ -137,6 +137,19 @@ fn a_row_lies_in_the_session() {
     ] {
         with(start_s, seconds, 1, 1_000).unwrap_err();
     }
+    // Without a relation of the clocks, the end is a stamp of one clock and the start one of the other.
+    let unrelated = Known {
+        offset: None,
+        ..known(&plan)
+    };
+    let of = |seconds| Interval {
+        seconds,
+        ..Interval::default()
+    };
+    unrelated.interval(&of(10.0)).unwrap();
+    for seconds in [-1.0, f64::MAX, f64::NAN] {
+        unrelated.interval(&of(seconds)).unwrap_err();
+    }
     with(0.0, 1.0, 1, 1_001).unwrap_err();
     with(0.0, 1.0, u64::MAX, 0).unwrap_err();
 }
