@@ -124,7 +124,7 @@ impl<B: Backend> Connection<B> {
             return Status::Waiting;
         }
         let queued = match self.state.awaits_progress() {
-            true => self.queued(),
+            true => self.awaited(),
             false => [0; 2],
         };
         let action = match self.state.on_timeout(queued, turn) {
@@ -209,6 +209,7 @@ impl<B: Backend> Connection<B> {
                 Phase::ReadingRequest => self.read_request(turn),
                 Phase::Resolving | Phase::Connecting => self.await_server(turn),
                 Phase::Relaying => self.relay(turn),
+                Phase::Flushing { reason, to } => Some(self.await_flush(reason, to)),
                 Phase::Associated => self.await_end(turn),
                 Phase::Closing { .. } => self.await_close(turn),
             };
@@ -255,7 +256,8 @@ impl<B: Backend> Connection<B> {
             (Phase::Associated, Received::End) => {
                 return Some(Status::Close(CloseReason::Finished));
             }
-            (Phase::Closing { reason, .. }, Received::Failed) => {
+            (Phase::Flushing { .. }, Received::End) => return None,
+            (Phase::Flushing { reason, .. } | Phase::Closing { reason, .. }, Received::Failed) => {
                 return Some(Status::Close(*reason));
             }
             (phase, Received::Bytes(chunk)) => {
@@ -416,6 +418,9 @@ impl<B: Backend> Connection<B> {
         match self.state.finished() {
             None => {}
             Some(Finished::Close(reason)) => return Some(Status::Close(reason)),
+            Some(Finished::Flushing(reason, to)) => {
+                return Some(self.start_flushing(reason, to, turn));
+            }
             Some(Finished::Closing(reason)) => {
                 self.start_closing(reason, turn);
                 return None;

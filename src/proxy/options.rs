@@ -11,6 +11,9 @@ use crate::engine::EngineKind;
 /// The longest wait for a client to close after its last reply, and for a request of a client over the limit.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The delay in ns between two looks at the send queue to an end whose other end is gone.
+pub(super) const FLUSH_INTERVAL: u64 = 20_000_000;
+
 /// Bytes of a client that are discarded after its last reply. Then its connection is reset.
 pub(super) const MAX_DISCARDED: usize = 64 << 10;
 

@@ -433,20 +433,22 @@ impl Relay {
         }
     }
 
-    /// The next step of a direction. If the sink of the other direction is gone, the end of this one is not passed on.
+    /// The next step of a direction. If the sink of the other direction is gone, the end of this one is not passed on. If an end is
+    /// gone, the other end gets what is buffered for it, and no more.
     pub fn step(&self, direction: Direction) -> Step {
-        let (flow, other) = match direction {
-            Direction::ToServer => (&self.to_server, &self.to_client),
-            Direction::ToClient => (&self.to_client, &self.to_server),
+        let (flow, other, source) = match direction {
+            Direction::ToServer => (&self.to_server, &self.to_client, Side::Client),
+            Direction::ToClient => (&self.to_client, &self.to_server, Side::Server),
         };
-        match flow.step() {
-            _ if self.gone.is_some() => Step::Over,
-            Step::Shut if other.state == State::Broken => Step::Over,
-            step => step,
+        match (flow.step(), self.gone) {
+            (step @ (Step::Drain { .. } | Step::AwaitSink), Some(side)) if side == source => step,
+            (_, Some(_)) => Step::Over,
+            (Step::Shut, None) if other.state == State::Broken => Step::Over,
+            (step, None) => step,
         }
     }
 
-    /// The source of a direction failed, which ends the relay.
+    /// The source of a direction failed, which ends the relay once what is buffered was passed on.
     pub fn source_failed(&mut self, direction: Direction) {
         self.gone.get_or_insert(match direction {
             Direction::ToServer => Side::Client,
@@ -454,21 +456,21 @@ impl Relay {
         });
     }
 
-    /// Whether a source has ended.
+    /// Whether a source has ended or failed.
     pub fn is_half_closed(&self) -> bool {
-        !(self.to_server.is_open() && self.to_client.is_open())
+        self.gone.is_some() || !(self.to_server.is_open() && self.to_client.is_open())
     }
 
     /// How the relay ended; `None` while it continues.
     ///
     /// If a sink is gone, the other direction still passes on what that peer had sent.
     pub fn verdict(&self) -> Option<Verdict> {
-        if let Some(side) = self.gone {
-            return Some(Verdict::Reset(side));
-        }
         let over = |direction| self.step(direction) == Step::Over;
         if !over(Direction::ToServer) || !over(Direction::ToClient) {
             return None;
+        }
+        if let Some(side) = self.gone {
+            return Some(Verdict::Reset(side));
         }
         Some(match (self.to_server.state, self.to_client.state) {
             (State::Broken, _) => Verdict::Reset(Side::Server),

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   ReadingRequest --> Resolving --> Connecting --> Relaying
-//!         |                |           |  ^ next address |
-//!         +----------------+-----------+--+--------------+--> Closing
+//!         |                |           |  ^ next address | |
+//!         +----------------+-----------+--+--------------+-|--> Closing
+//!         |                                                +--> Flushing
 //!         +--> Associated
 //! ```
 //!
@@ -25,7 +26,9 @@ use super::counters::Counters;
 use super::forwarding::Traffic;
 use super::handshake::{Action, Handshake};
 use super::limits::ConnectionPermit;
-use super::options::{ATTEMPT_DELAY, CLOSE_TIMEOUT, EOF_GRACE, MIN_ATTEMPT, Timeouts};
+use super::options::{
+    ATTEMPT_DELAY, CLOSE_TIMEOUT, EOF_GRACE, FLUSH_INTERVAL, MIN_ATTEMPT, Timeouts,
+};
 use super::progress::Deadline;
 use super::record::{BusyCause, CloseReason};
 use super::relay::{Relay, Side, Verdict};
@@ -49,6 +52,14 @@ pub(super) enum Phase {
     Connecting,
     /// Relaying in both directions.
     Relaying,
+    /// One end is gone. Waiting for the other end to acknowledge what was sent to it, before it gets a reset, which discards the
+    /// send queue.
+    Flushing {
+        /// The reason to record.
+        reason: CloseReason,
+        /// The end that is left.
+        to: Side,
+    },
     /// Waiting for the client to close, or for its association of datagrams to end.
     Associated,
     /// Sending the last reply, discarding input, and waiting for the client to close. A socket that is closed with unread
@@ -111,6 +122,8 @@ pub(super) enum TimeoutAction {
 pub(super) enum Finished {
     /// Wait for the client to close.
     Closing(CloseReason),
+    /// Wait until this end has acknowledged all, then close the connection.
+    Flushing(CloseReason, Side),
     /// Close the connection.
     Close(CloseReason),
 }
@@ -173,7 +186,10 @@ impl ConnectionState {
 
     /// Whether the phase lasts as long as there is progress.
     pub(super) fn awaits_progress(&self) -> bool {
-        matches!(self.phase, Phase::Relaying | Phase::Closing { .. })
+        matches!(
+            self.phase,
+            Phase::Relaying | Phase::Flushing { .. } | Phase::Closing { .. }
+        )
     }
 
     /// The longest duration of the phase, or the longest duration without progress if [`Self::awaits_progress`].
@@ -184,6 +200,7 @@ impl ConnectionState {
             Phase::Resolving | Phase::Connecting => timeouts.connect,
             Phase::Relaying if self.is_half_closed() => timeouts.half_closed,
             Phase::Relaying => timeouts.idle,
+            Phase::Flushing { .. } => timeouts.half_closed,
             Phase::Associated => Duration::MAX,
             Phase::Closing { .. } => CLOSE_TIMEOUT,
         }
@@ -327,8 +344,12 @@ impl ConnectionState {
                 Finished::Closing(CloseReason::Finished)
             }
             Verdict::Finished => Finished::Close(CloseReason::Finished),
-            Verdict::Reset(Side::Client) => Finished::Close(CloseReason::ClientReset),
-            Verdict::Reset(Side::Server) => Finished::Close(CloseReason::ServerReset),
+            Verdict::Reset(Side::Client) => {
+                Finished::Flushing(CloseReason::ClientReset, Side::Server)
+            }
+            Verdict::Reset(Side::Server) => {
+                Finished::Flushing(CloseReason::ServerReset, Side::Client)
+            }
         })
     }
 
@@ -356,7 +377,10 @@ impl ConnectionState {
     ) -> TimeoutAction {
         if self.awaits_progress() {
             let sent = self.drained();
-            if let Some(until) = self.deadline.look(turn.now, sent, queued) {
+            if let Some(mut until) = self.deadline.look(turn.now, sent, queued) {
+                if let Phase::Flushing { .. } = self.phase {
+                    until = until.min(turn.now.saturating_add(FLUSH_INTERVAL));
+                }
                 turn.context.timers.set(turn.key, &mut self.timer, until);
                 return TimeoutAction::Wait;
             }
@@ -382,7 +406,9 @@ impl ConnectionState {
             }
             Phase::Relaying => return TimeoutAction::Close(CloseReason::IdleTimeout),
             Phase::Associated => return TimeoutAction::Wait,
-            Phase::Closing { reason, .. } => return TimeoutAction::Close(reason),
+            Phase::Flushing { reason, .. } | Phase::Closing { reason, .. } => {
+                return TimeoutAction::Close(reason);
+            }
         })
     }
 

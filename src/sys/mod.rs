@@ -26,6 +26,7 @@ macro_rules! syscall {
 
 pub mod activation;
 pub mod affinity;
+pub mod allocator;
 pub mod cgroup;
 pub mod child;
 pub mod clock;

@@ -253,6 +253,11 @@ pub fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {
     Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
+/// Whether the connection was reset, or failed otherwise (`SO_ERROR`, socket(7)). This clears the error.
+pub fn is_broken(socket: &impl AsFd) -> bool {
+    !matches!(SockRef::from(socket).take_error(), Ok(None))
+}
+
 /// Payload bytes of a full segment at present (`TCP_MAXSEG`). It may grow after the first data of a connection.
 ///
 /// # Errors
@@ -338,6 +343,7 @@ mod tests {
         let address = near.local_addr().unwrap();
         let far = listener.accept().unwrap().0;
         assert_eq!(unread(&far), Unread::Nothing);
+        assert!(!is_broken(&far));
         assert_eq!(peer(&far).unwrap(), address);
         reset_on_close(&near).unwrap();
         drop(near);

@@ -21,6 +21,7 @@ use crate::proxy::options::{Options, Timeouts};
 use crate::proxy::rules::{HeaderVersion, Rules};
 use crate::proxy::server::Server;
 use crate::sys::activation::{self, Passed};
+use crate::sys::allocator;
 use crate::sys::endpoint::Endpoint;
 use crate::sys::rlimit;
 use crate::uring;
@@ -29,6 +30,8 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     // Before this program opens descriptors of its own.
     let passed = activation::take().map_err(CliError::runtime)?;
     let signals = Signals::catch().map_err(CliError::runtime)?;
+    // Clients determine the size of requests.
+    allocator::return_large_buffers();
     // A connection takes two files, and perhaps a pipe. The limit of open files limits the connections.
     let _ = rlimit::raise_open_files();
     let mut options = options(args)?;

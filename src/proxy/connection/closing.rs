@@ -8,7 +8,7 @@ use crate::proxy::chunk::{CHUNK_SIZE, DISCARD_QUANTUM};
 use crate::proxy::context::Turn;
 use crate::proxy::options::MAX_DISCARDED;
 use crate::proxy::record::{CloseReason, ConnectionRecord};
-use crate::proxy::relay::{Direction, Readable, Step};
+use crate::proxy::relay::{Direction, Readable, Side, Step};
 use crate::proxy::state::Phase;
 use crate::sys::endpoint::Peer;
 use crate::sys::tcp;
@@ -77,6 +77,44 @@ impl<B: Backend> Connection<B> {
     pub(super) fn queued(&self) -> [u64; 2] {
         let length = |socket: BorrowedFd<'_>| tcp::unacknowledged(&socket).unwrap_or(0);
         [self.io.server().map_or(0, length), length(self.io.client())]
+    }
+
+    /// As [`Self::queued`], of the ends whose progress counts.
+    pub(super) fn awaited(&self) -> [u64; 2] {
+        let [to_server, to_client] = self.queued();
+        match self.state.phase {
+            Phase::Flushing {
+                to: Side::Server, ..
+            } => [to_server, 0],
+            Phase::Flushing {
+                to: Side::Client, ..
+            } => [0, to_client],
+            _ => [to_server, to_client],
+        }
+    }
+
+    /// Starts to wait until the end that is left has acknowledged all.
+    pub(super) fn start_flushing(
+        &mut self,
+        reason: CloseReason,
+        to: Side,
+        turn: &mut Turn<'_, B>,
+    ) -> Status {
+        self.state.start_flushing(reason, to, turn);
+        self.await_flush(reason, to)
+    }
+
+    /// Closes the connection if the end that is left has acknowledged all, or is gone too.
+    pub(super) fn await_flush(&self, reason: CloseReason, to: Side) -> Status {
+        let socket = match to {
+            Side::Server => self.io.server(),
+            Side::Client => Some(self.io.client()),
+        };
+        let is_broken = socket.is_none_or(|socket| tcp::is_broken(&socket));
+        match is_broken || self.awaited() == [0; 2] {
+            true => Status::Close(reason),
+            false => Status::Waiting,
+        }
     }
 
     /// Bytes of the send queues that a reset discards. A client behind a Unix socket has received all.

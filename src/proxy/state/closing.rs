@@ -1,14 +1,28 @@
 //! What remains of a connection when it is closed.
 
 use super::{ConnectionState, Phase};
+use crate::proxy::context::Turn;
 use crate::proxy::counters::Counters;
 use crate::proxy::forwarding::Traffic;
-use crate::proxy::options::MAX_DISCARDED;
+use crate::proxy::options::{FLUSH_INTERVAL, MAX_DISCARDED};
 use crate::proxy::record::{CloseReason, ConnectionRecord};
-use crate::proxy::relay::Counts;
+use crate::proxy::relay::{Counts, Side};
 use crate::sys::clock::realtime_ns;
 
 impl ConnectionState {
+    /// Waits until the end that is left has acknowledged all. The deadline is that of a half-closed connection without progress.
+    pub(in crate::proxy) fn start_flushing<B>(
+        &mut self,
+        reason: CloseReason,
+        to: Side,
+        turn: &mut Turn<'_, B>,
+    ) {
+        self.enter(Phase::Flushing { reason, to }, turn);
+        let first = turn.now.saturating_add(FLUSH_INTERVAL);
+        let timers = &mut turn.context.timers;
+        timers.set(turn.key, &mut self.timer, first);
+    }
+
     /// Whether everything was sent when the connection closes for this `reason`. If not, it closes with a reset, so that
     /// truncated data does not look complete.
     pub(in crate::proxy) fn is_complete(&self, reason: CloseReason) -> bool {

@@ -4,6 +4,7 @@ use super::*;
 
 on_both_engines!(
     a_slow_reader_gets_all_bytes_despite_the_timeouts,
+    a_slow_reader_gets_what_the_other_end_sent_before_its_reset,
     a_reader_that_stops_is_reset_and_the_log_counts_what_it_received,
 );
 
@@ -67,6 +68,25 @@ fn a_slow_reader_gets_all_bytes_despite_the_timeouts(engine: Engine) {
     let finished = proxy.stop();
     assert_eq!(count(&finished, " finished"), 2);
     assert_eq!(count(&finished, " idle for too long"), 1);
+}
+
+fn a_slow_reader_gets_what_the_other_end_sent_before_its_reset(engine: Engine) {
+    let options = ["--half-closed-timeout", "300ms"];
+    let proxy = Proxy::start(engine, &options);
+    let client = small_client(proxy.address);
+    let mut server = patient(proxy.server.accept().unwrap().0);
+    // The server closes with unread bytes, which is a reset.
+    (&client).write_all(b"unread").unwrap();
+    until("the bytes arrive", || {
+        server.peek(&mut [0; 6]).unwrap() == 6
+    });
+    server.write_all(&[7; BYTES]).unwrap();
+    // The reset discards what the proxy has not received yet.
+    thread::sleep(Duration::from_millis(100));
+    drop(server);
+    read_slowly(&client);
+    assert_reset(&client);
+    assert_eq!(count(&proxy.stop(), " reset by the server"), 1);
 }
 
 fn a_reader_that_stops_is_reset_and_the_log_counts_what_it_received(engine: Engine) {
