@@ -66,23 +66,47 @@ fn lines(path: &Path) -> usize {
 
 fn signals_during_the_start_are_not_lost(engine: Engine) {
     let Starting {
-        folder,
+        folder: _folder,
         mut list,
         mut program,
-    } = Starting::new(engine, &[]);
+    } = Starting::new(engine, &["--metrics", "127.0.0.1:0"]);
     for name in ["HUP", "USR1", "HUP"] {
         program.signal(name);
     }
     list.write_all(b"192.0.2.1\n").unwrap();
     drop(list);
     knock(program.listening());
-    // The reload that SIGHUP requests follows.
-    let path = folder.path().join("list");
-    let mut list = File::options().write(true).open(path).unwrap();
-    list.write_all(b"192.0.2.1\n").unwrap();
-    drop(list);
+    let line = program.line(|line| line.starts_with("metrics on "));
+    let url = line.strip_prefix("metrics on http://").unwrap();
+    let metrics = url.strip_suffix("/metrics").unwrap().parse().unwrap();
+    // The reload that SIGHUP requests follows. It refuses the pipe, which can be read once.
+    until("the lists are read again", || {
+        let failed = page(metrics).lines().find_map(|line| {
+            line.strip_prefix("wirebench_proxy_list_reloads_total{outcome=\"failed\"} ")?
+                .parse()
+                .ok()
+        });
+        failed.is_some_and(|failed: u64| failed > 0)
+    });
     program.signal("TERM");
-    assert_eq!(program.wait(NOTICED).code, Some(0));
+    let finished = program.wait(NOTICED);
+    assert_eq!(finished.code, Some(0));
+    assert!(
+        finished.stderr.contains("it is a pipe"),
+        "{}",
+        finished.stderr
+    );
+}
+
+fn page(metrics: SocketAddr) -> String {
+    let mut client = TcpStream::connect(metrics).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut page = String::new();
+    client.read_to_string(&mut page).unwrap();
+    page
 }
 
 fn a_starting_program_can_be_ended(engine: Engine) {
