@@ -1,18 +1,12 @@
 //! `bench proxy serve --forward-udp`: lists, names and options.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-#[path = "common/udp_proxy.rs"]
-mod udp_proxy;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::{NOTICED, bench, start};
-use udp_proxy::{Proxy, client, echo, received, receives_nothing, socket};
+use crate::common::engine::{Engine, on_both_engines, on_every_engine};
+use crate::common::{NOTICED, bench, start};
+use crate::udp_proxy::{Proxy, client, echo, received, receives_nothing, socket};
 
 on_both_engines!(
     blocked_server_gets_nothing_and_a_reload_closes_its_flows,

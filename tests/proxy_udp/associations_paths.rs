@@ -1,24 +1,18 @@
 //! SOCKS5 UDP ASSOCIATE of `bench proxy serve`: narrow paths, many associations, options, and clients of other
 //! programs.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-#[path = "common/associate.rs"]
-mod associate;
-mod common;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
-use associate::{
+use crate::associate::{
     Association, Proxy, asking, echo, header, received, reply, request, server, socket, unspecified,
 };
-use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::network::{in_own_network, ip, run, with_firewall};
-use common::python::printed;
-use common::{NOTICED, PATIENCE, start};
+use crate::common::engine::{Engine, on_both_engines, on_every_engine};
+use crate::common::network::{in_own_network, ip, run, with_firewall};
+use crate::common::python::printed;
+use crate::common::{NOTICED, PATIENCE, start};
 
 on_both_engines!(
     datagrams_beyond_the_path_mtu_arrive_whole,
@@ -244,7 +238,7 @@ fn request_is_refused_where_it_is_turned_off(engine: Engine) {
     let path = folder.path().join("socket");
     let listen = format!("unix:{}", path.display());
     let fixed = ["proxy", "serve", "--listen", &listen];
-    let mut program = common::start(fixed.into_iter().chain(engine.options()));
+    let mut program = crate::common::start(fixed.into_iter().chain(engine.options()));
     program.line(|line| line.starts_with("listening on "));
     let mut control = std::os::unix::net::UnixStream::connect(&path).unwrap();
     control.write_all(&request(3, unspecified())).unwrap();

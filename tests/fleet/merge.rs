@@ -1,14 +1,10 @@
 //! `bench merge`: saved runs of several hosts as one.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::fleet::assert_sums;
-use common::{Results, bench, number, table};
+use crate::common::fleet::assert_sums;
+use crate::common::{Results, bench, number, table};
 use serde_json::Value;
 
 /// The exact percentile of a sorted list.

@@ -1,11 +1,5 @@
 //! SOCKS5 UDP ASSOCIATE of `bench proxy serve`: datagrams through the program over real sockets.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-#[path = "common/associate.rs"]
-mod associate;
-mod common;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -13,12 +7,12 @@ use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
-use associate::{
+use crate::associate::{
     Association, Proxy, SOON, asking, echo, header, received, receives_nothing, reply, request,
     server, socket, unspecified,
 };
-use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::{NOTICED, PATIENCE, until};
+use crate::common::engine::{Engine, on_both_engines, on_every_engine};
+use crate::common::{NOTICED, PATIENCE, until};
 use socket2::SockRef;
 use wirebench::sys::datagrams::{Arrivals, Departure, Departures, connect, listen};
 
@@ -227,7 +221,7 @@ fn association_ends_with_its_connection_and_is_logged(engine: Engine) {
     });
     // One that is reset ends too, and what was sent before arrives.
     let association = Association::open(proxy.address);
-    let (last, address) = associate::server();
+    let (last, address) = crate::associate::server();
     association.send(address, b"last");
     SockRef::from(&association.control)
         .set_linger(Some(Duration::ZERO))
@@ -244,7 +238,7 @@ fn datagrams_before_the_end_of_the_connection_arrive(engine: Engine) {
     const COUNT: u64 = 200;
     let proxy = Proxy::start(engine, &[]);
     let association = Association::open(proxy.address);
-    let (last, address) = associate::server();
+    let (last, address) = crate::associate::server();
     proxy.program.signal("STOP");
     for number in 0..COUNT {
         association.send(address, &number.to_be_bytes());
@@ -469,7 +463,7 @@ fn associations_end_soon_when_the_proxy_stops(engine: Engine) {
 fn refused_destination_does_not_stop_the_others(engine: Engine) {
     let (proxy, server) = (Proxy::start(engine, &[]), echo("127.0.0.1:0"));
     let association = Association::open(proxy.address);
-    let (closed, address) = associate::server();
+    let (closed, address) = crate::associate::server();
     drop(closed);
     for _ in 0..20 {
         association.send(address, b"to a closed port");
@@ -480,7 +474,7 @@ fn refused_destination_does_not_stop_the_others(engine: Engine) {
     }
     proxy.wait_for_drops("unreachable", 40);
     // A client that refuses datagrams for a while.
-    let (slow, address) = associate::server();
+    let (slow, address) = crate::associate::server();
     association.send(address, b"x");
     let mut bytes = [0; 10];
     let (_, from) = slow.recv_from(&mut bytes).unwrap();

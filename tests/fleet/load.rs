@@ -1,17 +1,13 @@
 //! `bench proxy load --fleet` as several processes, started by hand.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use common::fleet::{free_port, names, wait};
-use common::{NOTICED, PATIENCE, Results, Running, bench, number, start, table, until};
+use crate::common::fleet::{free_port, names, wait};
+use crate::common::{NOTICED, PATIENCE, Results, Running, bench, number, start, table, until};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -1,19 +1,13 @@
 //! `bench proxy serve --forward-udp`: datagrams of every kind pass in their order with their lengths, and with DSCP and ECN.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-#[path = "common/udp_proxy.rs"]
-mod udp_proxy;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
-use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::network::{in_own_network, ip};
-use common::python::printed;
-use common::{NOTICED, start, until};
-use udp_proxy::{Proxy, client, echo, received, send_run, socket};
+use crate::common::engine::{Engine, on_both_engines, on_every_engine};
+use crate::common::network::{in_own_network, ip};
+use crate::common::python::printed;
+use crate::common::{NOTICED, start, until};
+use crate::udp_proxy::{Proxy, client, echo, received, send_run, socket};
 use wirebench::sys::datagrams::{Arrivals, Departure, Departures, connect, listen};
 
 on_both_engines!(

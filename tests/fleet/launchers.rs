@@ -1,14 +1,10 @@
 //! Fleets under the launchers that are installed, and the manifests of Kubernetes.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::fleet::{BENCH, assert_sums, free_port, names};
-use common::{Results, number, start};
+use crate::common::fleet::{BENCH, assert_sums, free_port, names};
+use crate::common::{Results, number, start};
 
 /// Runs a script of `tools/fleet`, which exits with 77 if its launcher is missing.
 fn script(name: &str, arguments: &[&str]) -> Option<Output> {

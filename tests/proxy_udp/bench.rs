@@ -1,11 +1,7 @@
 //! `bench proxy --scenario udp`.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
-use common::relay::Relay;
-use common::{Finished, Results, Running, Serve, bench, number, start, table};
+use crate::common::relay::Relay;
+use crate::common::{Finished, Results, Running, Serve, bench, number, start, table};
 use serde_json::Value;
 
 /// A short measurement.

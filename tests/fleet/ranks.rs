@@ -1,11 +1,5 @@
 //! `bench udp --fleet` as several processes, started by hand.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-#[path = "fleet/unread.rs"]
-mod unread;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -13,8 +7,8 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use common::fleet::{BENCH, Namespace, assert_sums, fleet, names, rank, receiving, wait};
-use common::{NOTICED, PATIENCE, Results, Running, Serve, bench, number, table, until};
+use crate::common::fleet::{BENCH, Namespace, assert_sums, fleet, names, rank, receiving, wait};
+use crate::common::{NOTICED, PATIENCE, Results, Running, Serve, bench, number, table, until};
 use wirebench::udp::wire::control::Reply;
 use wirebench::udp::wire::framing;
 

@@ -1,12 +1,6 @@
 //! SOCKS5 UDP ASSOCIATE of `bench proxy serve` with clients that try to get around the lists, to reach the proxy itself, or to
 //! use it up.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-#[path = "common/associate.rs"]
-mod associate;
-mod common;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -15,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use associate::{
+use crate::associate::{
     Association, Proxy, asking, echo, header, named, received, receives_nothing, reply, server,
     socket, unspecified,
 };
-use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::{NOTICED, PATIENCE, until};
+use crate::common::engine::{Engine, on_both_engines, on_every_engine};
+use crate::common::{NOTICED, PATIENCE, until};
 
 on_both_engines!(
     blocked_destinations_get_nothing_in_any_spelling,
@@ -138,7 +132,7 @@ fn blocked_destinations_get_nothing_in_any_spelling(engine: Engine) {
 fn reload_applies_to_open_associations(engine: Engine) {
     let (proxy, folder) = blocking(engine, "192.0.2.1\n", &[]);
     let file = folder.path().join("list.txt");
-    let ((server, address), (late, late_address)) = (server(), associate::server());
+    let ((server, address), (late, late_address)) = (server(), crate::associate::server());
     let kept = echo("127.0.0.2:0");
     let association = Association::open(proxy.address);
     association.send(address, b"before");
@@ -229,7 +223,7 @@ fn associations_do_not_reach_the_proxy_itself(engine: Engine) {
         assert_eq!(association.answer(server), b"x");
     }
     // Its listener, its metrics, its relay sockets, and sockets for destinations.
-    let (seen, address) = associate::server();
+    let (seen, address) = crate::associate::server();
     let mut outgoing = Vec::new();
     for association in [&one, &other] {
         association.send(address, b"who");
@@ -302,7 +296,7 @@ fn garbage_of_every_length_is_counted_and_harms_nothing(engine: Engine) {
     association.send(server, b"still");
     assert_eq!(association.answer(server), b"still");
     // What arrives from a server is never interpreted.
-    let (hostile, address) = associate::server();
+    let (hostile, address) = crate::associate::server();
     association.send(address, b"x");
     let (_, from) = hostile.recv_from(&mut [0; 10]).unwrap();
     for length in [0, 1, 9, 10, 1_000, 65_507] {
@@ -476,7 +470,7 @@ fn many_destinations_use_bounded_memory(engine: Engine) {
 
 fn floods_of_some_clients_do_not_stop_others(engine: Engine) {
     let (proxy, server) = (Proxy::start(engine, &[]), echo("127.0.0.1:0"));
-    let (_sink, address) = associate::server();
+    let (_sink, address) = crate::associate::server();
     let is_over = Arc::new(AtomicBool::new(false));
     let floods: Vec<_> = (0..3)
         .map(|_| {

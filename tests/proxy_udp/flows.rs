@@ -1,20 +1,14 @@
 //! `bench proxy serve --forward-udp`: flows are opened, limited and closed.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-#[path = "common/udp_proxy.rs"]
-mod udp_proxy;
-
 use std::fs;
 use std::io::ErrorKind;
 use std::process::Command;
 use std::thread;
 
-use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::network::{run, with_firewall, with_own_network};
-use common::{NOTICED, PATIENCE, cpu_ticks, until};
-use udp_proxy::{Proxy, SOON, client, echo, received, receives_nothing, send_run, socket};
+use crate::common::engine::{Engine, on_both_engines, on_every_engine};
+use crate::common::network::{run, with_firewall, with_own_network};
+use crate::common::{NOTICED, PATIENCE, cpu_ticks, until};
+use crate::udp_proxy::{Proxy, SOON, client, echo, received, receives_nothing, send_run, socket};
 use wirebench::sys::rlimit;
 
 on_both_engines!(
