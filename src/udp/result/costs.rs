@@ -106,7 +106,9 @@ pub(super) fn pacing(plan: &Plan, senders: &[SenderOutcome]) -> Option<(Pacing, 
     let mut achieved_pps = 0.0;
     let mut unsent = Some(0_u64);
     for sender in senders {
-        unsent = unsent.zip(sender.unsent).map(|(sum, of)| sum.saturating_add(of));
+        unsent = unsent
+            .zip(sender.unsent)
+            .map(|(sum, of)| sum.saturating_add(of));
         lateness.merge(&sender.times.lateness);
         gap_error.merge(&sender.times.gap_error);
         // With fewer datagrams than streams, some streams send none.

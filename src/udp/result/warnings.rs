@@ -7,12 +7,13 @@ use crate::units::{counted, grouped, short_ns, were};
 
 /// The sentences that apply to `run`, most important first.
 pub(super) fn warnings(run: &Run) -> Vec<String> {
-    let rules: [fn(&Run) -> Option<String>; 11] = [
+    let rules: [fn(&Run) -> Option<String>; 12] = [
         silent_group,
         throttled,
         late,
         slow,
         unsent,
+        out_of_memory,
         too_long,
         segments_refused,
         receiver_socket,
@@ -134,6 +135,19 @@ fn unsent(run: &Run) -> Option<String> {
         unsent as f64 / due as f64 * 100.0,
         were(unsent),
     ))
+}
+
+/// The sender's kernel was short of memory for so long that datagrams were given up.
+fn out_of_memory(run: &Run) -> Option<String> {
+    let stats = &run.engine_stats;
+    let packets = run.lost.not_sent.saturating_sub(stats.send_too_long);
+    (packets > 0 && stats.last_send_error == Some(libc::ENOBUFS)).then(|| {
+        format!(
+            "{} {} not sent: the sender's kernel refused them (ENOBUFS), as its device or the qdisc accepted nothing for a second or longer.",
+            counted(packets, "datagram"),
+            were(packets),
+        )
+    })
 }
 
 /// Datagrams became too long for the path during the run.
@@ -290,6 +304,35 @@ mod tests {
         assert_eq!(with(Some(100), None, 1.0), [""; 0]);
         assert_eq!(with(Some(100), None, 0.9).len(), 1);
         assert_eq!(with(Some(100), Some(1), 0.9), [""; 0]);
+    }
+
+    #[test]
+    fn datagrams_that_were_due_and_never_sent_are_a_warning() {
+        let with = |unsent| {
+            let mut run = paced(1_000.0, 20_000);
+            if let Some(pacing) = &mut run.pacing {
+                pacing.unsent = unsent;
+            }
+            warnings(&run)
+        };
+        assert!(with(Some(600))[0].contains("600 of 1,600 datagrams that were due, 37.5 %,"));
+        for unsent in [Some(0), None] {
+            assert_eq!(with(unsent), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn datagrams_that_the_kernel_refused_for_long_are_a_warning() {
+        let with = |not_sent, errno| {
+            let mut run = paced(1_000.0, 20_000);
+            run.lost.not_sent = not_sent;
+            run.engine_stats.last_send_error = errno;
+            warnings(&run)
+        };
+        assert!(with(700, Some(libc::ENOBUFS))[0].contains("700 datagrams were not sent"));
+        for (not_sent, errno) in [(0, Some(libc::ENOBUFS)), (700, Some(libc::EPERM))] {
+            assert_eq!(with(not_sent, errno), [""; 0]);
+        }
     }
 
     #[test]
