@@ -223,7 +223,9 @@ mod tests {
     #[test]
     fn a_removed_value_leaves_no_count() {
         for mut buckets in [Buckets::sparse(), Buckets::dense()] {
-            [5, 5, 70_000].map(|value| buckets.record(value));
+            for value in [5, 5, 70_000] {
+                buckets.record(value);
+            }
             assert!(buckets.remove(5) && buckets.remove(70_001) && !buckets.remove(6));
             assert!(buckets.iter().eq([(5, 1)]));
             assert!(buckets.remove(5) && !buckets.remove(5));

@@ -331,7 +331,9 @@ mod tests {
     #[test]
     fn a_raised_value_counts_once() {
         for mut latency in [Latency::new(), Latency::small()] {
-            [100, 200, 300].map(|ns| latency.record(ns));
+            for ns in [100, 200, 300] {
+                latency.record(ns);
+            }
             latency.raise(100, 500);
             latency.raise(300, LONGEST_NS + 1);
             latency.raise(LONGEST_NS + 1, LONGEST_NS + 2);
