@@ -85,7 +85,9 @@ pub(super) fn print_line(sentence: &str) {
 }
 
 fn line(sentence: &str) -> String {
-    format!("bench: {}\n", plain(sentence))
+    // Some errors are several lines.
+    let lines: Vec<_> = sentence.split('\n').map(plain).collect();
+    format!("bench: {}\n", lines.join("\n"))
 }
 
 fn print(sentence: &str, code: u8) -> ExitCode {
@@ -247,7 +249,7 @@ mod tests {
     fn no_text_of_another_host_controls_the_terminal() {
         let escape = line("the run is incomplete: \x1b[2J\u{9b}1mnonsense\r");
         assert_eq!(escape, "bench: the run is incomplete: ?[2J?1mnonsense?\n");
-        assert_eq!(line("one\nbench: two"), "bench: one?bench: two\n");
+        assert_eq!(line("one\nbench: two\u{7}"), "bench: one\nbench: two?\n");
     }
 
     #[test]

@@ -93,6 +93,25 @@ impl Buckets {
         fits
     }
 
+    /// Takes back one count of a value. `false` if its bucket is empty.
+    pub(super) fn remove(&mut self, value: u64) -> bool {
+        let bucket = bucket_of(value);
+        if let Some(count @ 1..) = self.dense.get_mut(bucket) {
+            *count -= 1;
+            return true;
+        }
+        let place = self
+            .sparse
+            .binary_search_by_key(&bucket, |entry| entry.0 as usize);
+        let Ok(place) = place else { return false };
+        if let Some((_, count @ 2..)) = self.sparse.get_mut(place) {
+            *count -= 1;
+        } else {
+            self.sparse.remove(place);
+        }
+        true
+    }
+
     #[cold]
     #[inline(never)]
     fn add(&mut self, bucket: usize, more: u64) {
@@ -211,6 +230,19 @@ mod tests {
         buckets.record(5);
         assert!(buckets.iter().eq([(5, 1 << 32)]));
         assert!(!buckets.record_n(1 << 36, 1));
+    }
+
+    #[test]
+    fn a_removed_value_leaves_no_count() {
+        for mut buckets in [Buckets::sparse(), Buckets::dense()] {
+            for value in [5, 5, 70_000] {
+                buckets.record(value);
+            }
+            assert!(buckets.remove(5) && buckets.remove(70_001) && !buckets.remove(6));
+            assert!(buckets.iter().eq([(5, 1)]));
+            assert!(buckets.remove(5) && !buckets.remove(5));
+            assert_eq!(buckets.iter().count(), 0);
+        }
     }
 
     proptest! {

@@ -127,6 +127,20 @@ impl Latency {
         }
     }
 
+    /// Replaces a recorded value by a larger one. If it was the minimum, the new one is exact to the width of its bucket.
+    pub fn raise(&mut self, from: u64, to: u64) {
+        if from > LONGEST_NS || !self.buckets.remove(from) {
+            return;
+        }
+        self.count = self.count.saturating_sub(1);
+        self.sum_ns = self.sum_ns.saturating_sub(from.into());
+        if from == self.min_ns {
+            let first = self.buckets.iter().next();
+            self.min_ns = first.map_or(u64::MAX, |(bucket, _)| buckets::lowest(bucket).max(from));
+        }
+        self.record(to);
+    }
+
     /// Adds everything `other` recorded.
     pub fn merge(&mut self, other: &Self) {
         self.buckets.merge(&other.buckets);
@@ -351,6 +365,22 @@ mod tests {
         let summary = Latency::new().summary();
         assert_eq!(summary, Summary::default());
         assert_eq!(summary.p50, None);
+    }
+
+    #[test]
+    fn a_raised_value_counts_once() {
+        for mut latency in [Latency::new(), Latency::small()] {
+            for ns in [100, 200, 300] {
+                latency.record(ns);
+            }
+            latency.raise(100, 500);
+            latency.raise(300, LONGEST_NS + 1);
+            latency.raise(LONGEST_NS + 1, LONGEST_NS + 2);
+            let summary = latency.summary();
+            assert_eq!((summary.count, latency.sum_ns()), (2, 700));
+            assert_eq!((summary.min, summary.max), (Some(200), Some(500)));
+            assert_eq!(latency.out_of_range().too_long, 1);
+        }
     }
 
     #[test]

@@ -9,5 +9,6 @@ mod common;
 mod delay;
 mod round_trip;
 mod search;
+mod sending;
 mod spin;
 mod stages;

@@ -116,6 +116,13 @@ pub trait Tx {
     /// Only if the socket is unusable.
     fn submit(&mut self, refused: impl FnMut(u64, &io::Error)) -> io::Result<Submit>;
 
+    /// Passes the bytes of the messages that are queued and that the kernel does not have, in order. The caller may rewrite their
+    /// headers before the next [`Self::submit`].
+    fn queued_messages(&mut self, each: impl FnMut(&mut [u8]));
+
+    /// Gives up the first of these messages: `refused` is called as by [`Self::submit`].
+    fn give_up(&mut self, error: &io::Error, refused: impl FnMut(u64, &io::Error));
+
     /// The receiver has read the first `seen` datagrams, so slots whose pages it shares are free again.
     fn acknowledge(&mut self, _seen: u64) {}
 

@@ -217,7 +217,7 @@ fn notes(
     }
     if sender.waited > 0 {
         notes.push(format!(
-            "{} of {} waited because the sender's kernel refused a message, as a full qdisc does; the wait is part of the stage qdisc.",
+            "{} of {} waited because the sender's kernel refused a message, as a full qdisc does; the wait is part of no stage, and of the latency from the intended send in a paced run.",
             sender.waited,
             counted(sender.requested, "datagram")
         ));

@@ -68,6 +68,11 @@ impl SenderOutcome {
         }
     }
 
+    /// Datagrams of a running stream that the kernel has accepted.
+    pub fn accepted<T: Tx>(&self, tx: &T, stream: &Stream) -> u64 {
+        (stream.next() - tx.in_flight()).saturating_sub(self.not_sent)
+    }
+
     /// Adds the figures of a stream that has ended, and of its engine.
     pub fn close<T: Tx>(&mut self, tx: &T, stream: Stream) {
         self.packets = stream.next() - tx.in_flight();

@@ -1,10 +1,11 @@
 //! When a sender repeats a message that the kernel refused for lack of memory, which mostly is a full qdisc. Pure: times and counts in,
 //! a time out.
 //!
+//! If the kernel accepts nothing for long, it is no full qdisc: messages are then lost as they are with other errors, each after one
+//! attempt, until the kernel accepts one again.
+//!
 //! A full qdisc takes one more message when it has sent one. The time between two accepted datagrams is therefore the best pause: a
 //! shorter one is refused again, and a longer one may let the queue run dry.
-
-use std::io;
 
 /// Shortest pause, in ns.
 const SHORTEST_NS: u64 = 100_000;
@@ -12,8 +13,11 @@ const SHORTEST_NS: u64 = 100_000;
 /// Longest pause, in ns.
 const LONGEST_NS: u64 = 10_000_000;
 
-/// The run fails when the kernel has been short of memory for this long and taken no message, in ns.
-const MAX_NS: u64 = 5_000_000_000;
+/// Messages are given up when the kernel has accepted none for this long, in ns.
+const GIVE_UP_NS: u64 = 1_000_000_000;
+
+/// The same for a lossless stream, which a lost message may end.
+const LOSSLESS_GIVE_UP_NS: u64 = 5_000_000_000;
 
 /// The pause after a refused repetition is this part of the time between two accepted datagrams, and the pause before it is as much
 /// shorter: the sender is late by this part at most.
@@ -29,15 +33,7 @@ pub(super) struct Refusals {
     last: Option<Refused>,
     /// Estimated time between two accepted datagrams while the queue is full, in ns.
     gap: u64,
-}
-
-impl Default for Refusals {
-    fn default() -> Self {
-        Self {
-            last: None,
-            gap: SHORTEST_NS,
-        }
-    }
+    give_up_ns: u64,
 }
 
 /// The last refusal after which the kernel had accepted a datagram.
@@ -49,15 +45,25 @@ struct Refused {
 }
 
 impl Refusals {
-    /// The kernel has refused a message at `now`, and `accepted` datagrams so far. Returns when to repeat it.
-    ///
-    /// # Errors
-    /// `ENOBUFS` if it has accepted none for too long.
-    pub(super) fn repeat_at(&mut self, accepted: u64, now: u64) -> io::Result<u64> {
+    /// Of a stream that is `lossless` or not.
+    pub(super) fn new(lossless: bool) -> Self {
+        Self {
+            last: None,
+            gap: SHORTEST_NS,
+            give_up_ns: match lossless {
+                true => LOSSLESS_GIVE_UP_NS,
+                false => GIVE_UP_NS,
+            },
+        }
+    }
+
+    /// The kernel has refused a message at `now`, and has accepted `accepted` datagrams so far. Returns when to repeat the message;
+    /// `None` if it is given up.
+    pub(super) fn repeat_at(&mut self, accepted: u64, now: u64) -> Option<u64> {
         let pause = match self.last {
             Some(last) if accepted <= last.accepted => {
-                if now.saturating_sub(last.at) > MAX_NS {
-                    return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+                if now.saturating_sub(last.at) > self.give_up_ns {
+                    return None;
                 }
                 self.gap / PART
             }
@@ -76,7 +82,7 @@ impl Refusals {
                 self.gap - self.gap / PART
             }
         };
-        Ok(now.saturating_add(pause.clamp(SHORTEST_NS, LONGEST_NS)))
+        Some(now.saturating_add(pause.clamp(SHORTEST_NS, LONGEST_NS)))
     }
 }
 
@@ -113,7 +119,7 @@ mod tests {
 
     /// Sends for `time` ns, and returns the number of datagrams accepted and of refusals.
     fn send(mut queue: Queue, time: u64) -> (u64, u64) {
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals::new(false);
         let (mut accepted, mut refused, mut now) = (0, 0, 0);
         while now < time {
             match queue.take(now) {
@@ -150,21 +156,21 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_accepts_nothing_is_an_error_after_five_seconds() {
-        let mut refusals = Refusals::default();
-        let mut now = 0;
-        let error = loop {
-            match refusals.repeat_at(7, now) {
-                Ok(at) => {
-                    assert_eq!(at, now + SHORTEST_NS);
-                    now = at;
-                }
-                Err(error) => break error,
+    fn messages_are_given_up_after_one_attempt_each_while_the_kernel_accepts_nothing() {
+        for (lossless, limit) in [(false, GIVE_UP_NS), (true, LOSSLESS_GIVE_UP_NS)] {
+            let mut refusals = Refusals::new(lossless);
+            let mut now = 0;
+            while let Some(at) = refusals.repeat_at(7, now) {
+                assert_eq!(at, now + SHORTEST_NS);
+                now = at;
             }
-        };
-        assert_eq!(error.raw_os_error(), Some(libc::ENOBUFS));
-        assert!((MAX_NS..MAX_NS + 2 * SHORTEST_NS).contains(&now), "{now}");
-        // Progress restarts the time.
-        assert!(refusals.repeat_at(8, now).is_ok());
+            assert!((limit..limit + 2 * SHORTEST_NS).contains(&now), "{now}");
+            now += 3 * limit;
+            assert_eq!(refusals.repeat_at(7, now), None);
+            // Progress restarts the time.
+            assert!(refusals.repeat_at(8, now).is_some());
+            assert!(refusals.repeat_at(8, now + limit).is_some());
+            assert_eq!(refusals.repeat_at(8, now + limit + 1), None);
+        }
     }
 }

@@ -168,7 +168,7 @@ fn drive<T: Tx>(
 ) -> io::Result<()> {
     let token = stream.token();
     let mut request = CreditRequest::default();
-    let mut refusals = Refusals::default();
+    let mut refusals = Refusals::new(policy.window.is_some());
     // With one datagram per batch, the kernel's clock is read once per datagram in any case.
     let mut clock = if policy.batch == 1 || stream.is_paced() {
         TscClock::without_counter()
@@ -200,20 +200,21 @@ fn drive<T: Tx>(
                     break;
                 }
                 tx.wait(Until::WritableOr(now + FULL_NS))?;
+                if stream.is_paced() {
+                    restamp(tx, stream, stamps);
+                }
             }
             Submit::NoMemory => {
                 let now = monotonic_ns();
                 if stream.is_over(now) {
                     break;
                 }
-                let resolved = stream.next() - tx.in_flight();
-                if T::STAMPS
-                    && let Some(stamps) = stamps
-                {
-                    stamps.refused(resolved, now);
+                let accepted = outcome.accepted(tx, stream);
+                match refusals.repeat_at(accepted, now) {
+                    Some(at) => await_repetition(tx, stream, stamps, at)?,
+                    None => tx.give_up(&no_memory(), |of, error| outcome.refused(of, error)),
                 }
-                let at = refusals.repeat_at(resolved, now)?;
-                await_repetition(tx, stream, stamps, at)?;
+                restamp(tx, stream, stamps);
             }
         }
         if stream.credit() < request.low_water || submitted == Submit::NoFreeSlot {
@@ -265,6 +266,30 @@ fn await_repetition<T: Tx>(
         }
     }
     Ok(())
+}
+
+/// The error of a message that is given up.
+pub(super) fn no_memory() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENOBUFS)
+}
+
+/// Stamps the datagrams again that the kernel has not accepted, before the next attempt: a stamp is that of the accepted attempt.
+#[cold]
+#[inline(never)]
+pub(super) fn restamp<T: Tx>(
+    tx: &mut T,
+    stream: &mut Stream,
+    stamps: &mut Option<Box<StampCollector>>,
+) {
+    let now = monotonic_ns();
+    tx.queued_messages(|message| {
+        let sequences = stream.restamp(message, now);
+        if T::STAMPS
+            && let Some(stamps) = stamps
+        {
+            stamps.repeated(&sequences, now);
+        }
+    });
 }
 
 /// Waits for the stamps of the last datagrams: they may be in the queue of the device.

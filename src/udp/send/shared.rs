@@ -15,7 +15,7 @@ use crate::udp::engine::mio::{CopySend, MioTx};
 use crate::udp::engine::{Submit, Tx};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::refusals::Refusals;
-use crate::udp::send::sender::{BatchPolicy, check_path, fill};
+use crate::udp::send::sender::{BatchPolicy, check_path, fill, no_memory, restamp};
 use crate::udp::send::socket::SenderSocket;
 use crate::udp::send::spin::NoSpin;
 use crate::udp::send::stream::{Idle, Stream};
@@ -111,7 +111,7 @@ impl<T: Tx> SharedSender<T> {
                 ..SenderOutcome::default()
             },
             outcomes,
-            refusals: Refusals::default(),
+            refusals: Refusals::new(false),
         }
     }
 
@@ -145,6 +145,9 @@ impl<T: Tx> SharedSender<T> {
         };
         let control = &task.control;
         stream.set_offset(control.offset.load(Ordering::Relaxed));
+        if tx.in_flight() > 0 {
+            restamp(tx, stream, &mut None);
+        }
         let mut clock = TscClock::without_counter();
         let written = fill(tx, stream, *policy, &mut clock, &mut None);
         if written > 0 {
@@ -159,8 +162,12 @@ impl<T: Tx> SharedSender<T> {
             return Ok(Some(Next::Ended));
         }
         if submitted == Submit::NoMemory {
-            let resolved = stream.next() - tx.in_flight();
-            return Ok(Some(Next::At(self.refusals.repeat_at(resolved, now)?)));
+            let accepted = outcome.accepted(tx, stream);
+            let at = self.refusals.repeat_at(accepted, now);
+            if at.is_none() {
+                tx.give_up(&no_memory(), |of, error| outcome.refused(of, error));
+            }
+            return Ok(at.map(Next::At));
         }
         if tx.in_flight() > 0 {
             return Ok(Some(Next::At(now + FULL_NS)));

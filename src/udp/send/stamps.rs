@@ -1,6 +1,7 @@
 //! The stamps of a stream's datagrams at the sender: the stages sender and qdisc, and the sample for the wire.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::stats::latency::Latency;
 use crate::sys::clock::{StampClock, monotonic_ns};
@@ -34,7 +35,7 @@ pub struct SentStamps {
     pub waited: u64,
     /// From the stamp in the header to the qdisc.
     pub sender: Latency,
-    /// From the qdisc, or from its refusal, to the driver.
+    /// From the qdisc to the driver.
     pub qdisc: Latency,
     /// Sequence numbers and the driver's stamps, in ns of the server's clock.
     pub rows: Vec<(u64, u64)>,
@@ -78,27 +79,13 @@ pub struct StampCollector {
 #[derive(Debug, Clone, Copy)]
 struct Pending {
     sequence: u64,
+    /// The stamp in the header.
     written: u64,
-    /// When the kernel first refused this datagram or one before it.
-    refused: Option<u64>,
-    /// The kernel's last stamp before the qdisc.
+    /// The kernel refused the message, or one before it, and the header was stamped again.
+    has_waited: bool,
+    /// The kernel's first stamp before the qdisc since the header was stamped.
     scheduled: Option<u64>,
     is_complete: bool,
-}
-
-impl Pending {
-    fn refuse(&mut self, at: u64) {
-        self.refused = Some(self.refused.map_or(at, |refused| refused.min(at)));
-    }
-
-    /// The end of the sender's stage: the qdisc has the datagram, or has refused it or one before it.
-    fn left(&self) -> Option<u64> {
-        let scheduled = self.scheduled?;
-        Some(
-            self.refused
-                .map_or(scheduled, |refused| refused.min(scheduled)),
-        )
-    }
 }
 
 impl StampCollector {
@@ -143,18 +130,21 @@ impl StampCollector {
         self.pending.push_back(Pending {
             sequence,
             written: header.sent.wrapping_add_signed(offset.wrapping_neg()),
-            refused: None,
+            has_waited: false,
             scheduled: None,
             is_complete: false,
         });
     }
 
-    /// The kernel has refused a message at `now`. All datagrams from `first` are sent again. Their wait is part of the stage
-    /// qdisc.
-    pub fn refused(&mut self, first: u64, now: u64) {
-        let waiting = self.pending.iter_mut().rev();
-        for pending in waiting.take_while(|of| of.sequence >= first) {
-            pending.refuse(now);
+    /// The kernel has refused a message or one before it, and its datagrams are stamped again at `now`. The stamps of the refused
+    /// attempt are [collected](Self::collect).
+    pub fn repeated(&mut self, sequences: &Range<u64>, now: u64) {
+        let later = self.pending.iter_mut().rev();
+        for pending in later.take_while(|of| of.sequence >= sequences.start) {
+            if pending.sequence < sequences.end {
+                (pending.written, pending.scheduled) = (now, None);
+                pending.has_waited = true;
+            }
         }
     }
 
@@ -189,21 +179,20 @@ impl StampCollector {
             return;
         };
         match (stamp.stage, pending.scheduled) {
-            (TxStage::Scheduled, before) => {
-                // A datagram that the qdisc refused is sent again, and stamped again.
-                if let Some(before) = before {
-                    pending.refuse(before);
-                }
-                pending.scheduled = Some(at);
-            }
+            (TxStage::Scheduled, None) => pending.scheduled = Some(at),
+            // Each of several devices on top of each other stamps it.
+            (TxStage::Scheduled, Some(_)) => {}
             (TxStage::Sent, _) if !pending.is_complete => {
                 pending.is_complete = true;
                 let Pending {
-                    sequence, written, ..
+                    sequence,
+                    written,
+                    has_waited,
+                    ..
                 } = *pending;
                 self.stamps.sent += 1;
-                if let Some(left) = pending.left() {
-                    self.stamps.waited += u64::from(pending.scheduled > Some(left));
+                if let Some(left) = pending.scheduled {
+                    self.stamps.waited += u64::from(has_waited);
                     self.stamps.scheduled += 1;
                     self.stamps.sender.record_between(written, left);
                     self.stamps.qdisc.record_between(left, at);
@@ -223,7 +212,7 @@ impl StampCollector {
     /// Stops waiting for the stamps of the first outstanding datagram.
     fn give_up(&mut self) {
         if let Some(pending) = self.pending.pop_front()
-            && let (Some(left), false) = (pending.left(), pending.is_complete)
+            && let (Some(left), false) = (pending.scheduled, pending.is_complete)
         {
             self.stamps.scheduled += 1;
             self.stamps.sender.record_between(pending.written, left);
@@ -304,7 +293,11 @@ mod tests {
         collector.add(stamp(0, TxStage::Scheduled, now), 0);
         collector.add(stamp(1, TxStage::Scheduled, now), 0);
         // The qdisc refuses it at first, and takes it 100 ns later.
+        let again = collector.clock.monotonic(now) + 60;
+        collector.repeated(&(1..2), again);
         collector.add(stamp(1, TxStage::Scheduled, now + 100), 0);
+        // A second device.
+        collector.add(stamp(1, TxStage::Scheduled, now + 150), 0);
         collector.add(stamp(1, TxStage::Sent, now + 300), 0);
         collector.add(stamp(1, TxStage::Sent, now + 400), 0);
         collector.add(stamp(9, TxStage::Sent, now), 0);
@@ -314,18 +307,19 @@ mod tests {
             (stamps.sender.count(), stamps.sender.max()),
             (2, Some(1_000))
         );
-        assert_eq!((stamps.qdisc.count(), stamps.qdisc.max()), (1, Some(300)));
+        assert_eq!(stamps.sender.sum_ns(), 1_000 + 40);
+        assert_eq!((stamps.qdisc.count(), stamps.qdisc.max()), (1, Some(200)));
         assert_eq!(stamps.waited, 1);
     }
 
     #[test]
-    fn datagrams_behind_a_refused_one_wait_for_the_qdisc() {
+    fn the_wait_of_refused_datagrams_is_in_no_stage() {
         let (mut collector, now) = collector(1, 3);
         collector.add(stamp(0, TxStage::Scheduled, now), 0);
         collector.add(stamp(0, TxStage::Sent, now), 0);
-        let refused = collector.clock.monotonic(now) + 50;
-        for again in [0, 700] {
-            collector.refused(1, refused + again);
+        let again = collector.clock.monotonic(now) + 4_000;
+        for earlier in [500, 0] {
+            collector.repeated(&(1..3), again - earlier);
         }
         for key in 1..3 {
             collector.add(stamp(key, TxStage::Scheduled, now + 5_000), 0);
@@ -333,8 +327,8 @@ mod tests {
         }
         let stamps = collector.finish();
         assert_eq!(stamps.waited, 2);
-        assert_eq!(stamps.sender.sum_ns(), 1_000 + 2 * 1_050);
-        assert_eq!(stamps.qdisc.sum_ns(), 2 * 5_950);
+        assert_eq!(stamps.sender.sum_ns(), 1_000 + 2 * 1_000);
+        assert_eq!(stamps.qdisc.sum_ns(), 2 * 1_000);
     }
 
     #[test]

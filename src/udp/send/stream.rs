@@ -3,6 +3,8 @@
 //! A lossless stream has credit and no schedule, a paced stream a schedule and unlimited credit, a blast stream neither. Time is
 //! an argument.
 
+use std::ops::Range;
+
 use crate::stats::latency::Latency;
 use crate::udp::credit::CreditBalance;
 use crate::udp::plan::Quota;
@@ -263,6 +265,38 @@ impl Stream {
             count += 1;
         }
         (length, count)
+    }
+
+    /// Stamps a message again that was refused and is submitted anew at `now`, so that its wait is lateness and not latency. Returns
+    /// the sequence numbers of its datagrams.
+    pub fn restamp(&mut self, message: &mut [u8], now: u64) -> Range<u64> {
+        let mut sequences = self.next..self.next;
+        let (front, datagram) = (self.relay.len(), self.datagram());
+        let sent = now.wrapping_add_signed(self.offset);
+        for place in message.chunks_mut(datagram).rev() {
+            let place = place.get_mut(front..).and_then(<[u8]>::first_chunk_mut);
+            let Some(place) = place else { continue };
+            let Ok(mut header) = Header::decode(place) else {
+                continue;
+            };
+            if sequences.is_empty() {
+                sequences.end = header.sequence + 1;
+            }
+            sequences.start = header.sequence;
+            let waited = sent.saturating_sub(header.sent);
+            header.sent = sent;
+            if self.pacer.is_some() {
+                let late = header.lateness.saturating_add(waited);
+                self.times.lateness.raise(header.lateness, late);
+                header.lateness = late;
+            }
+            header.write(place);
+        }
+        if sequences.start == 0 && !sequences.is_empty() {
+            self.times.first = Some(now);
+        }
+        self.times.last = now;
+        sequences
     }
 
     /// Whether [`Self::fill_varied`] fills the slots.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! - *sender*: from the stamp in the header to the qdisc: the rest of the batch, the system call and the network stack.
-//! - *qdisc*: the queue of the sender's device. If it is full, it refuses a message, which is sent again: the wait of this message and
-//!   of those behind it is part of this stage.
+//! - *qdisc*: the queue of the sender's device. If it is full, it refuses a message, which is stamped and sent again: the wait of this
+//!   message and of those behind it is lateness of the sender, and part of no stage.
 //! - *wire*: from the sender's driver to the receiver's kernel: the device, the path, the other device. Between two hosts, it has the
 //!   error of the clock estimate.
 //! - *receiver*: the receive socket's queue and the wake-up of the thread.

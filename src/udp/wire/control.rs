@@ -30,6 +30,7 @@ use super::fleet::{FleetReply, FleetRequest};
 use super::plan::Plan;
 use super::results::{Done, Histogram, Interval, SenderResult, StreamReceived, StreamSent};
 use super::stages::StampedEnd;
+use super::text;
 
 /// Interval between two [`Alive`] messages of each side.
 pub const ALIVE: Duration = Duration::from_secs(1);
@@ -162,6 +163,7 @@ pub enum Reply {
     /// The session is refused. All versions of this program understand this message.
     Refused {
         /// A sentence.
+        #[serde(deserialize_with = "text::plain")]
         reason: String,
     },
     /// The session continues over this connection.
@@ -221,6 +223,7 @@ pub enum Reply {
     /// The senders' last message.
     SendersDone {
         /// Why the server stopped sending; `None` when all was sent.
+        #[serde(default, deserialize_with = "text::plain_or_none")]
         reason: Option<String>,
     },
     /// A message to a rank of a fleet.

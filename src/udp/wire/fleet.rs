@@ -20,6 +20,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::text;
+
 /// Most ranks of a fleet.
 pub const MAX_RANKS: u32 = 100_000;
 
@@ -141,6 +143,7 @@ pub enum FleetReply {
         /// The rank.
         rank: u32,
         /// The predicate of a sentence about the rank.
+        #[serde(deserialize_with = "text::plain")]
         reason: String,
     },
     /// All results of a run were sent to the collector.

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod results;
 pub mod stages;
 pub mod stats;
+mod text;
 
 /// Version of the messages and of the datagram header. Client and server must have the same version.
 pub const VERSION: u32 = 3;

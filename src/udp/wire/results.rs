@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stages::{ReceiverStages, SenderStages};
 use super::stats::{OutOfRange, ReceiveStats, SendStats};
+use super::text;
 
 /// The counts of a stream's sender.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +118,7 @@ pub struct StreamReceived {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Done {
     /// Why the receiver ended the run; `None` when the sender ended it.
+    #[serde(default, deserialize_with = "text::plain_or_none")]
     pub reason: Option<String>,
     /// CPU seconds in user mode, all streams.
     pub user_s: f64,

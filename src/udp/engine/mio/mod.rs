@@ -14,6 +14,7 @@ mod shared;
 mod splice;
 mod stamped;
 mod tx;
+mod waits;
 mod zerocopy;
 
 pub use copy::CopySend;

@@ -2,17 +2,13 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll};
-
-use super::{SOCKET, TIMER, WAKE, poll, receive_batch};
+use super::receive_batch;
+use super::waits::Waits;
 use crate::sys::error_queue;
-use crate::sys::eventfd::EventFd;
 use crate::sys::mmap::{Mmap, PAGE, Pages};
 use crate::sys::mmsg::ReceiveBatch;
-use crate::sys::timerfd::TimerFd;
 use crate::sys::tx_timestamp::TxStamp;
 use crate::sys::zerocopy::Done;
 use crate::udp::engine::endpoint::TxEndpoint;
@@ -116,13 +112,6 @@ pub struct MioTx<H> {
     control: ReceiveBatch,
     errors: PendingErrors,
     stats: SendStats,
-}
-
-/// How the sender waits.
-struct Waits {
-    poll: Poll,
-    events: Events,
-    timer: TimerFd,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -375,6 +364,27 @@ impl<H: SendMethod> Tx for MioTx<H> {
         Ok(self.free_slots())
     }
 
+    fn queued_messages(&mut self, mut each: impl FnMut(&mut [u8])) {
+        let mut past = self.offset;
+        for number in self.resolved..self.queued {
+            let index = self.index(number);
+            let Slot { length, .. } = self.slots[index];
+            if let Some(message) = self
+                .memory
+                .part_mut(index * self.stride + past, length - past)
+            {
+                each(message);
+            }
+            past = 0;
+        }
+    }
+
+    fn give_up(&mut self, error: &io::Error, mut refused: impl FnMut(u64, &io::Error)) {
+        if self.resolved < self.queued {
+            self.refuse(error, &mut refused);
+        }
+    }
+
     fn segments(&self) -> usize {
         self.message / self.datagram
     }
@@ -448,46 +458,6 @@ impl<H: SendMethod> Tx for MioTx<H> {
             zerocopy: self.method.stats(),
             icmp: self.errors.icmp,
             ..self.stats
-        }
-    }
-}
-
-impl Waits {
-    fn new(socket: &UdpSocket, wake: &EventFd) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let timer = TimerFd::new()?;
-        let register = |fd, token| {
-            poll.registry()
-                .register(&mut SourceFd(&fd), token, Interest::READABLE)
-        };
-        register(socket.as_raw_fd(), SOCKET)?;
-        register(timer.as_fd().as_raw_fd(), TIMER)?;
-        register(wake.as_fd().as_raw_fd(), WAKE)?;
-        Ok(Self {
-            poll,
-            events: Events::with_capacity(4),
-            timer,
-        })
-    }
-
-    fn wait(&mut self, fd: RawFd, until: Until) -> io::Result<()> {
-        match until {
-            Until::About(deadline) => poll(&mut self.poll, &mut self.events, Some(deadline)),
-            Until::Exactly(deadline) => {
-                self.timer.arm(deadline)?;
-                poll(&mut self.poll, &mut self.events, None)
-            }
-            Until::WritableOr(deadline) => {
-                let both = Interest::READABLE | Interest::WRITABLE;
-                self.poll
-                    .registry()
-                    .reregister(&mut SourceFd(&fd), SOCKET, both)?;
-                let waited = poll(&mut self.poll, &mut self.events, Some(deadline));
-                self.poll
-                    .registry()
-                    .reregister(&mut SourceFd(&fd), SOCKET, Interest::READABLE)?;
-                waited
-            }
         }
     }
 }

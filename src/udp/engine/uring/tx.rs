@@ -381,6 +381,29 @@ impl<const STAMPED: bool> Tx for UringTx<STAMPED> {
         })
     }
 
+    fn queued_messages(&mut self, mut each: impl FnMut(&mut [u8])) {
+        let bytes = self.slot_bytes();
+        for &number in &self.queued {
+            let Slot { length, .. } = self.slots[number];
+            let slots = &mut self.uring.memory.slots;
+            if let Some(message) = slots.payload_mut(number * bytes, length) {
+                each(message);
+            }
+        }
+    }
+
+    fn give_up(&mut self, error: &io::Error, mut refused: impl FnMut(u64, &io::Error)) {
+        let Some(number) = self.queued.pop_front() else {
+            return;
+        };
+        let Slot { datagrams, .. } = self.slots[number];
+        self.in_flight -= datagrams;
+        self.free.push(number);
+        self.stats.errors += 1;
+        self.stats.last_error = error.raw_os_error();
+        refused(datagrams, error);
+    }
+
     fn send_control(&mut self, datagram: &[u8]) {
         self.uring
             .memory

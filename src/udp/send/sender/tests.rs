@@ -28,6 +28,12 @@ impl Tx for NoMemory<'_> {
         Ok(Submit::NoMemory)
     }
 
+    fn queued_messages(&mut self, mut each: impl FnMut(&mut [u8])) {
+        each(&mut self.slot[..40]);
+    }
+
+    fn give_up(&mut self, _error: &io::Error, _refused: impl FnMut(u64, &io::Error)) {}
+
     fn send_control(&mut self, _datagram: &[u8]) {}
 
     fn segments(&self) -> usize {
@@ -110,6 +116,10 @@ impl Tx for OneByOne {
         self.sent += std::mem::take(&mut self.queued);
         Ok(Submit::Ready)
     }
+
+    fn queued_messages(&mut self, _each: impl FnMut(&mut [u8])) {}
+
+    fn give_up(&mut self, _error: &io::Error, _refused: impl FnMut(u64, &io::Error)) {}
 
     fn send_control(&mut self, _datagram: &[u8]) {}
 
