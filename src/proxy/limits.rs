@@ -4,7 +4,8 @@
 //! behind a Unix socket is counted in all only, and so is one whose PROXY header is not read yet.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,8 +17,14 @@ pub(super) struct ConnectionLimits {
     most: usize,
     per_client: usize,
     all: AtomicUsize,
-    by_client: Mutex<HashMap<IpAddr, usize, RandomState>>,
+    by_client: Mutex<ByClient>,
 }
+
+/// Numbers of connections.
+type ByClient = HashMap<Client, usize, RandomState>;
+
+/// A client, as the bits of an IPv6 address.
+type Client = u128;
 
 /// A limit that is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +38,7 @@ pub(super) enum Limit {
 /// Permission for one connection, until it is dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
-    client: Option<IpAddr>,
+    client: Option<Client>,
     limits: Arc<ConnectionLimits>,
 }
 
@@ -56,8 +63,10 @@ impl ConnectionLimits {
     ) -> Result<ConnectionPermit, Limit> {
         let client = client.map(network);
         let mut by_client = self.by_client();
-        let of_client = client.and_then(|client| by_client.get(&client).copied());
-        if of_client.is_some_and(|connections| connections >= self.per_client) {
+        let entry = client.map(|client| by_client.entry(client));
+        if let Some(Entry::Occupied(connections)) = &entry
+            && *connections.get() >= self.per_client
+        {
             return Err(Limit::Client);
         }
         // Changed under the lock only.
@@ -66,8 +75,8 @@ impl ConnectionLimits {
             return Err(Limit::All);
         }
         self.all.store(all + 1, Ordering::Relaxed);
-        if let Some(client) = client {
-            by_client.insert(client, of_client.unwrap_or(0) + 1);
+        if let Some(entry) = entry {
+            *entry.or_insert(0) += 1;
         }
         let limits = Arc::clone(self);
         Ok(ConnectionPermit { client, limits })
@@ -99,7 +108,7 @@ impl ConnectionLimits {
     }
 
     /// A thread that panicked left the counts consistent.
-    fn by_client(&self) -> MutexGuard<'_, HashMap<IpAddr, usize, RandomState>> {
+    fn by_client(&self) -> MutexGuard<'_, ByClient> {
         self.by_client
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -130,20 +139,22 @@ impl Drop for ConnectionPermit {
         let Some(client) = self.client else {
             return;
         };
-        if let Some(connections) = by_client.get_mut(&client) {
-            *connections = connections.saturating_sub(1);
-            if *connections == 0 {
-                by_client.remove(&client);
+        if let Entry::Occupied(mut connections) = by_client.entry(client) {
+            match *connections.get() {
+                0 | 1 => {
+                    connections.remove();
+                }
+                more => *connections.get_mut() = more - 1,
             }
         }
     }
 }
 
 /// What counts as one client.
-fn network(client: IpAddr) -> IpAddr {
+fn network(client: IpAddr) -> Client {
     match client.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
-        ip => ip,
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(ip) => ip.to_bits() & !u128::from(u64::MAX),
     }
 }
 
@@ -162,7 +173,7 @@ mod tests {
             for (act, client, which) in acts {
                 let address = IpAddr::from([192, 0, 2, client]);
                 let client = (client > 0).then_some(address);
-                let of_client = permits.iter().filter(|permit| permit.client == Some(address)).count();
+                let of_client = permits.iter().filter(|permit| permit.client == Some(network(address))).count();
                 match act {
                     0 if permits.is_empty() => {}
                     0 => drop(permits.remove(which.index(permits.len()))),
