@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use wirebench::stats::latency::Latency;
 use wirebench::udp::client::check::Known;
 use wirebench::udp::plan::Plan;
-use wirebench::udp::receive::accounting::Latencies;
+use wirebench::udp::latencies::Latencies;
 use wirebench::udp::wire::plan;
 use wirebench::udp::wire::results::{Done, Interval, SenderResult, StreamReceived, StreamSent};
 
