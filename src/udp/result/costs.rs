@@ -107,7 +107,8 @@ pub(super) fn pacing(plan: &Plan, senders: &[SenderOutcome]) -> Option<(Pacing, 
     let burst = u64::from(plan.traffic.schedule.burst.max(1));
     let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());
     let mut achieved_pps = 0.0;
-    let mut unsent = Some(0_u64);
+    // Unknown without the result of any sender.
+    let mut unsent = (!senders.is_empty()).then_some(0_u64);
     for sender in senders {
         unsent = unsent
             .zip(sender.unsent)

@@ -14,7 +14,7 @@ pub(super) fn warnings(run: &Run) -> Vec<String> {
         late,
         slow,
         unsent,
-        out_of_memory,
+        refused,
         too_long,
         segments_refused,
         receiver_socket,
@@ -77,6 +77,11 @@ fn late(run: &Run) -> Option<String> {
         return None;
     }
     let preempted = match run.cpu.sender_preemptions {
+        _ if run.lost.not_sent > 0 => format!(
+            " {} that this host refused {} among them, without a latency.",
+            counted(run.lost.not_sent, "datagram"),
+            were(run.lost.not_sent)
+        ),
         Some(times) if times > 0 => format!(
             " Other threads preempted it {}{}.",
             counted(times, "time"),
@@ -148,21 +153,29 @@ fn unsent(run: &Run) -> Option<String> {
     let unsent = run.pacing.as_ref()?.unsent.filter(|&unsent| unsent > 0)?;
     let due = run.sent.packets.saturating_add(unsent);
     Some(format!(
-        "{} of {} that were due, {:.1} %, {} never sent. They are in no figure of latency or lateness.",
+        "Datagrams that were due were never sent: {} of {}, {:.1} %. They are in no figure of latency or lateness.",
         grouped(unsent),
-        counted(due, "datagram"),
+        grouped(due),
         unsent as f64 / due as f64 * 100.0,
-        were(unsent),
     ))
 }
 
-/// The sender's kernel was short of memory for so long that datagrams were given up.
-fn out_of_memory(run: &Run) -> Option<String> {
+/// The sender's kernel refused datagrams: it was short of memory for so long that they were given up, or it may not send them.
+fn refused(run: &Run) -> Option<String> {
     let stats = &run.engine_stats;
     let packets = run.lost.not_sent.saturating_sub(stats.send_too_long);
-    (packets > 0 && stats.last_send_error == Some(libc::ENOBUFS)).then(|| {
+    let cause = match stats.last_send_error? {
+        libc::ENOBUFS => {
+            "(ENOBUFS), as its device or the qdisc accepted nothing for a second or longer"
+        }
+        libc::EPERM => {
+            "(EPERM), as a rule of its firewall or a full table of tracked connections makes it do"
+        }
+        _ => return None,
+    };
+    (packets > 0).then(|| {
         format!(
-            "{} {} not sent: the sender's kernel refused them (ENOBUFS), as its device or the qdisc accepted nothing for a second or longer.",
+            "{} {} not sent: the sender's kernel refused them {cause}.",
             counted(packets, "datagram"),
             were(packets),
         )

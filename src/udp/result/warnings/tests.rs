@@ -75,7 +75,7 @@ fn datagrams_that_were_due_and_never_sent_are_a_warning() {
         }
         warnings(&run)
     };
-    assert!(with(Some(600))[0].contains("600 of 1,600 datagrams that were due, 37.5 %,"));
+    assert!(with(Some(600))[0].contains("were never sent: 600 of 1,600, 37.5 %."));
     for unsent in [Some(0), None] {
         assert_eq!(with(unsent), [""; 0]);
     }
@@ -89,8 +89,16 @@ fn datagrams_that_the_kernel_refused_for_long_are_a_warning() {
         run.engine_stats.last_send_error = errno;
         warnings(&run)
     };
-    assert!(with(700, Some(libc::ENOBUFS))[0].contains("700 datagrams were not sent"));
-    for (not_sent, errno) in [(0, Some(libc::ENOBUFS)), (700, Some(libc::EPERM))] {
+    for (errno, name) in [(libc::ENOBUFS, "(ENOBUFS)"), (libc::EPERM, "(EPERM)")] {
+        let warning = &with(700, Some(errno))[0];
+        assert!(warning.contains("700 datagrams were not sent") && warning.contains(name));
+    }
+    let unreachable = (700, Some(libc::ENETUNREACH));
+    for (not_sent, errno) in [
+        (0, Some(libc::ENOBUFS)),
+        (0, Some(libc::EPERM)),
+        unreachable,
+    ] {
         assert_eq!(with(not_sent, errno), [""; 0]);
     }
 }
