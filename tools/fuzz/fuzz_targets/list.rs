@@ -47,7 +47,7 @@ fuzz_target!(|content: &[u8]| {
     };
     assert!(format.is_some() || entries.is_empty());
     assert!(exceptions == 0 || format.is_some_and(|format| format.has_exceptions()));
-    assert!(last <= content.iter().filter(|&&byte| byte == b'\n').count() + 1);
+    assert!(last <= content.iter().filter(|&&byte| matches!(byte, b'\n' | b'\r')).count() + 1);
     for entry in entries.iter().take(MOST) {
         match &entry.subject {
             Subject::V4(first, end) => {
