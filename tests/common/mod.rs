@@ -54,6 +54,16 @@ pub(crate) fn cpu_ticks(process: u32) -> u64 {
     of_cpu.map(|ticks| ticks.parse::<u64>().unwrap_or(0)).sum()
 }
 
+/// Kilobytes of memory that belong to no file. Pages of a program that was just linked are dirty too, and become private when
+/// other processes end.
+pub(crate) fn anonymous_kb(process: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+    let mut lines = text.lines();
+    let line = lines.find(|line| line.starts_with("Anonymous:"));
+    let kilobytes = line.unwrap().split_whitespace().nth(1);
+    kilobytes.unwrap().parse().unwrap()
+}
+
 /// Output of a finished `bench`.
 pub(crate) struct Finished {
     pub(crate) code: Option<i32>,

@@ -1,7 +1,6 @@
 //! SOCKS5 UDP ASSOCIATE of `bench proxy serve`: narrow paths, many associations, options, and clients of other
 //! programs.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -12,7 +11,7 @@ use crate::associate::{
 use crate::common::engine::{Engine, on_both_engines, on_every_engine};
 use crate::common::network::{in_own_network, ip, run, with_firewall};
 use crate::common::python::printed;
-use crate::common::{NOTICED, PATIENCE, start};
+use crate::common::{NOTICED, PATIENCE, anonymous_kb, start};
 
 on_both_engines!(
     datagrams_beyond_the_path_mtu_arrive_whole,
@@ -135,15 +134,6 @@ fn every_datagram_of_a_closed_association_is_counted(engine: Engine) {
         server.set_nonblocking(false).unwrap();
     }
     proxy.stop();
-}
-
-/// Kilobytes of memory that belong to no file.
-fn anonymous_kb(process: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
-    let mut lines = text.lines();
-    let line = lines.find(|line| line.starts_with("Anonymous:"));
-    let kilobytes = line.unwrap().split_whitespace().nth(1);
-    kilobytes.unwrap().parse().unwrap()
 }
 
 fn many_associations_take_little_memory(engine: Engine) {

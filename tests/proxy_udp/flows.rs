@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::common::engine::{Engine, on_both_engines, on_every_engine};
 use crate::common::network::{run, with_firewall, with_own_network};
-use crate::common::{NOTICED, PATIENCE, cpu_ticks, until};
+use crate::common::{NOTICED, PATIENCE, anonymous_kb, cpu_ticks, until};
 use crate::udp_proxy::{Proxy, SOON, client, echo, received, receives_nothing, send_run, socket};
 use wirebench::sys::rlimit;
 
@@ -252,16 +252,6 @@ fn every_datagram_of_a_proxy_that_stops_is_counted(engine: Engine) {
         drops.filter_map(|drop| drop.split(' ').next()?.replace(',', "").parse::<u64>().ok());
     let sum = forwarded.into_iter().chain(counts).sum::<u64>();
     assert_eq!(sum, 1 + 2 * COUNT, "{summary}{line:#}");
-}
-
-/// Kilobytes of memory that belong to no file. Pages of a program that was just linked are dirty too, and become private when
-/// other processes end.
-fn anonymous_kb(process: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
-    let mut lines = text.lines();
-    let line = lines.find(|line| line.starts_with("Anonymous:"));
-    let kilobytes = line.unwrap().split_whitespace().nth(1);
-    kilobytes.unwrap().parse().unwrap()
 }
 
 fn ten_thousand_flows_take_little_memory_and_none_grows(engine: Engine) {
